@@ -1,0 +1,79 @@
+//! What the bridge itself does is an event as well: `task.completed`, `task.failed`, `task.parked` from the source `bridge`.
+//!
+//! They are made only where a route listens, since each costs a message and a write, and only after the task's record says the same. A
+//! worker that dies between the two leaves it to the message's next receipt, which finds the record and makes the event again, under
+//! the same id.
+
+use crate::{Loaded, Trouble, Worker};
+use clawbridge_clock::Timestamp;
+use clawbridge_journal::Entry;
+use clawbridge_packed::Packed;
+use clawbridge_queue::{BRIDGE_SOURCE, Body, EventMessage, event_messages};
+use clawbridge_tasks::{Record, State};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A result larger than this is looked up by the task's id instead of travelling with the event, bytes of JSON.
+const MAX_RESULT_BYTES: usize = 64 * 1024;
+
+impl Worker {
+    /// Makes the event of a task that has ended, if some route wants it.
+    pub(crate) async fn happened(&self, loaded: &Loaded, record: &Record) -> Result<(), Trouble> {
+        let event_type = match record.state {
+            State::Succeeded => "task.completed",
+            State::Failed => "task.failed",
+            State::Parked => "task.parked",
+            State::Queued | State::Running => return Ok(()),
+        };
+        if loaded.config.routes_for(BRIDGE_SOURCE, event_type).next().is_none() {
+            return Ok(());
+        }
+        let max_hops = loaded.config.config().limits.max_hops;
+        if record.hops >= max_hops {
+            clawbridge_journal::write(&Entry::TooManyHops { task: &record.id, r#type: event_type, max_hops });
+            return Ok(());
+        }
+        // A task that a person has run again ends again: each ending is an event of its own.
+        let delivery_id = format!("{}/{}/{event_type}", record.id, record.attempt);
+        let message = EventMessage {
+            nonce: delivery_id.clone(),
+            source: BRIDGE_SOURCE.to_owned(),
+            r#type: event_type.to_owned(),
+            delivery_id,
+            received_at: Timestamp::now(),
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: Body::inline(Packed::pack(&[])),
+            hops: record.hops + 1,
+            deferrals: 0,
+        };
+        let body = body(event_type, record).to_string();
+        for text in event_messages(message, Packed::pack(body.as_bytes()))? {
+            self.queue.send_text(text, Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+}
+
+/// `{event, timestamp, data: {task_id, status, tool, event_id, attempts, duration_ms, result | error}}`.
+fn body(event_type: &str, record: &Record) -> Value {
+    let result = record.result.as_ref().filter(|result| result.to_string().len() <= MAX_RESULT_BYTES);
+    let error = record
+        .error
+        .as_ref()
+        .map(|error| json!({"code": error.code, "message": error.message, "status": error.status}));
+    let status = if record.state == State::Succeeded { "completed" } else { record.state.as_str() };
+    json!({
+        "event": event_type,
+        "timestamp": record.updated_at.rfc3339(),
+        "data": {
+            "task_id": record.id,
+            "status": status,
+            "tool": record.tool,
+            "event_id": record.origin.as_ref().map(|origin| &origin.event),
+            "attempts": record.attempt,
+            "duration_ms": u64::try_from(record.created_at.until(record.updated_at).as_millis()).unwrap_or(u64::MAX),
+            "result": result,
+            "error": error,
+        }
+    })
+}

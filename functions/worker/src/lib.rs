@@ -1,0 +1,155 @@
+//! Function `worker`: store events, route them, run tasks.
+//!
+//! A message is an event, a part of one, a replay or a task. Its records are worked at once and fail alone: what the outside world does
+//! wrong ends in a task's record, what the bridge could not record comes back (partial batch response) and in the end reaches the
+//! dead-letter queue. Never a sleep: what must wait goes back to the queue with a delay.
+
+mod batch;
+mod execute;
+mod happenings;
+mod route;
+
+pub use batch::{Batch, BatchAnswer};
+
+use clawbridge_aws::{AwsError, Environment, sdk_config};
+use clawbridge_clock::Timestamp;
+use clawbridge_config::Compiled;
+use clawbridge_events::Events;
+use clawbridge_journal::Entry;
+use clawbridge_queue::{Message, Queue, SendError};
+use clawbridge_registry::{Registry, RegistryError};
+use clawbridge_secrets::{Ages, Secrets};
+use clawbridge_tasks::Tasks;
+use clawbridge_tools::Caller;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the function needs to know about its deployment.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `QUEUE_URL`.
+    pub queue_url: String,
+    /// `EVENTS_TABLE`.
+    pub events_table: String,
+    /// `TASKS_TABLE`.
+    pub tasks_table: String,
+    /// `REGISTRY_TABLE`.
+    pub registry_table: String,
+    /// `BRIDGE_URL`: where `bridge:` addresses of tools lead; empty if nowhere.
+    pub bridge_url: String,
+}
+
+/// The function with its clients and caches. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    events: Events,
+    tasks: Tasks,
+    registry: Registry,
+    secrets: Secrets,
+    queue: Queue,
+    bridge_url: Arc<str>,
+    loaded: Arc<Mutex<Option<Loaded>>>,
+}
+
+/// A configuration version and what follows from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    number: u64,
+    pub(crate) config: Arc<Compiled>,
+    pub(crate) caller: Caller,
+}
+
+/// Why a message must come back: the bridge could not read or record it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    #[error(transparent)]
+    Message(#[from] clawbridge_queue::MessageError),
+    #[error(transparent)]
+    Events(#[from] clawbridge_events::StoreError),
+    #[error(transparent)]
+    Tasks(#[from] clawbridge_tasks::StoreError),
+    #[error(transparent)]
+    Queue(#[from] SendError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Trouble {
+    fn code(&self) -> &'static str {
+        match self {
+            Trouble::Message(_) => "MESSAGE_UNREADABLE",
+            Trouble::Events(_) => "EVENTS_UNAVAILABLE",
+            Trouble::Tasks(_) => "TASKS_UNAVAILABLE",
+            Trouble::Queue(_) => "QUEUE_UNAVAILABLE",
+            Trouble::Registry(_) => "CONFIG_UNAVAILABLE",
+            Trouble::Other(_) => "BRIDGE_FAILED",
+        }
+    }
+}
+
+impl Worker {
+    /// From the environment that the template sets.
+    ///
+    /// # Errors
+    /// A variable is missing; the message names it.
+    pub fn from_environment() -> Result<Worker, AwsError> {
+        let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let need = |name| read(name).ok_or(AwsError::MissingVariable(name));
+        let settings = Settings {
+            queue_url: need("QUEUE_URL")?,
+            events_table: need("EVENTS_TABLE")?,
+            tasks_table: need("TASKS_TABLE")?,
+            registry_table: need("REGISTRY_TABLE")?,
+            bridge_url: read("BRIDGE_URL").unwrap_or_default(),
+        };
+        Worker::new(&Environment::of_this_process(), settings)
+    }
+
+    /// With the clients of `environment`.
+    ///
+    /// # Errors
+    /// See [`sdk_config`].
+    pub fn new(environment: &Environment, settings: Settings) -> Result<Worker, AwsError> {
+        let config = sdk_config(environment)?;
+        let tables = aws_sdk_dynamodb::Client::new(&config);
+        Ok(Worker {
+            events: Events::new(tables.clone(), settings.events_table),
+            tasks: Tasks::new(tables.clone(), settings.tasks_table),
+            registry: Registry::new(tables, settings.registry_table),
+            secrets: Secrets::new(aws_sdk_secretsmanager::Client::new(&config), Ages::default()),
+            queue: Queue::new(aws_sdk_sqs::Client::new(&config), settings.queue_url),
+            bridge_url: settings.bridge_url.into(),
+            loaded: Arc::default(),
+        })
+    }
+
+    /// The configuration in use, with the caller that it makes.
+    pub(crate) async fn loaded(&self) -> Result<Loaded, Trouble> {
+        let version = self.registry.current().await?;
+        // No half-made state between statements, so a panic elsewhere leaves the slot usable.
+        let mut slot = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = &*slot
+            && loaded.number == version.number
+        {
+            return Ok(loaded.clone());
+        }
+        let caller = Caller::new(version.config.clone(), self.secrets.clone(), &self.bridge_url);
+        let loaded = Loaded { number: version.number, config: version.config, caller };
+        clawbridge_journal::write(&Entry::ConfigLoaded { version: version.number });
+        *slot = Some(loaded.clone());
+        Ok(loaded)
+    }
+
+    /// Works one message's text. `Err` means that it must come back.
+    async fn work(&self, text: &str, deadline: Timestamp) -> Result<(), Trouble> {
+        match Message::decode(text)? {
+            Message::Event(event) => self.event(event, deadline).await,
+            Message::Part(part) => {
+                Ok(self.events.put_part(&part.nonce, part.index, &part.data, Timestamp::now()).await?)
+            }
+            Message::Replay(replay) => self.replay(&replay, deadline).await,
+            Message::Task(task) => self.task(&task, deadline).await,
+        }
+    }
+}

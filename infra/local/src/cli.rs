@@ -1,0 +1,242 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Clawbridge: webhooks in, tool calls out, each once.
+#[derive(Debug, Parser)]
+#[command(name = "clawbridge", version, about, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    after_help = "Without a command: dev.\n\nExit status: 0 done, 1 the answer is no (refused, failed, not valid), 2 wrong command line, \
+3 no such thing, 4 the stack is out of reach."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) dev: DevArgs,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Print JSON, errors too (`dev`: JSON lines, as the functions write them in Lambda).
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// A deployed stack's name, instead of the one on this machine. Credentials and region come from the AWS_* variables.
+    #[arg(long, global = true, value_name = "NAME", env = "CLAWBRIDGE_STACK")]
+    pub(crate) stack: Option<String>,
+    /// Where the private port of `clawbridge dev` is [default: as .clawbridge/dev.json says, else http://127.0.0.1:3001].
+    #[arg(long, global = true, value_name = "URL", env = "CLAWBRIDGE_LOCAL")]
+    pub(crate) local: Option<String>,
+    /// What the stack's secrets' names begin with, where the stack was deployed with another SecretPrefix.
+    #[arg(long, global = true, value_name = "PREFIX", requires = "stack", env = "CLAWBRIDGE_SECRET_PREFIX")]
+    pub(crate) secret_prefix: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole bridge on this machine.
+    Dev(DevArgs),
+    /// Sign a fixture for its source and post it.
+    Send(SendArgs),
+    /// Events: what came in.
+    #[command(subcommand)]
+    Events(EventsCommand),
+    /// Tasks: what went out, or is to.
+    #[command(subcommand)]
+    Tasks(TasksCommand),
+    /// Sources: who may send webhooks, and how they sign.
+    #[command(subcommand)]
+    Source(SourceCommand),
+    /// Secrets that tools use.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Check bridge.toml.
+    Check(FileArgs),
+    /// Check bridge.toml and put it as a new version.
+    Apply(FileArgs),
+    /// Print a completion script.
+    Completions {
+        /// For this shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Public port: webhooks. 0 takes any free one.
+    #[arg(long, default_value_t = 3000)]
+    pub(crate) port: u16,
+    /// Private port: AWS services and echo endpoint [default: the public one plus one].
+    #[arg(long, value_name = "PORT")]
+    pub(crate) aws_port: Option<u16>,
+    /// Where state is kept.
+    #[arg(long, value_name = "DIR", default_value = ".clawbridge")]
+    pub(crate) state: PathBuf,
+    /// Keep no state.
+    #[arg(long, conflicts_with = "state")]
+    pub(crate) ephemeral: bool,
+    /// The configuration; applied again when it changes.
+    #[arg(long, value_name = "FILE", default_value = "bridge.toml")]
+    pub(crate) config: PathBuf,
+    /// Invocations of the worker at a time, 2 to 1000.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
+    pub(crate) concurrency: u16,
+    /// Seconds that one invocation of the worker may take.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(3..=900))]
+    pub(crate) worker_timeout: u64,
+    /// Seconds until a message whose invocation was lost comes again. AWS: six times the worker's timeout; here a restart is no rare thing.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=43_200))]
+    pub(crate) visibility: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// A fixture: events/SOURCE/NAME.json.
+    pub(crate) fixture: PathBuf,
+    /// Send it to this source instead of the fixture's.
+    #[arg(long)]
+    pub(crate) source: Option<String>,
+    /// Send the same delivery this often.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) repeat: u32,
+    /// A delivery id of its own for each, so that each is an event of its own.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Change the body after it was signed: it must be refused.
+    #[arg(long)]
+    pub(crate) tamper: bool,
+    /// Sign as of this many seconds ago.
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub(crate) age: u32,
+    /// Post here instead of to the stack: the address before /hooks/SOURCE.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Print the API Gateway event instead of posting, for `cargo lambda invoke webhook --data-file`.
+    #[arg(long)]
+    pub(crate) print_event: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EventsCommand {
+    /// List the latest events.
+    List(ListArgs),
+    /// Show one event with its body.
+    Show(IdArgs),
+    /// Route a stored event again; tasks that failed are run again.
+    Replay {
+        /// Event id.
+        id: String,
+        /// Act again even where a task succeeded.
+        #[arg(long)]
+        again: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TasksCommand {
+    /// List the latest tasks.
+    List {
+        /// Only tasks in this state: queued, running, succeeded, failed or parked.
+        #[arg(long, value_parser = parse_state)]
+        state: Option<clawbridge_tasks::State>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Show one task with its input, attempts and result.
+    Show(IdArgs),
+    /// Run a failed or parked task again.
+    Retry(IdArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SourceCommand {
+    /// Add a source.
+    Add(SourceAddArgs),
+    /// List the sources.
+    List,
+    /// Give a source a new secret; the one before stays valid until the next rotation.
+    Rotate {
+        /// Source name.
+        name: String,
+        #[command(flatten)]
+        secret: SecretArgs,
+    },
+    /// Remove a source. It can be restored for seven days with Secrets Manager's RestoreSecret.
+    Remove {
+        /// Source name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SourceAddArgs {
+    /// Source name: the last part of the webhook's address. Lower-case letters, digits, - and _.
+    pub(crate) name: String,
+    /// Signature scheme [default: the one called like the source].
+    #[arg(long)]
+    pub(crate) scheme: Option<String>,
+    #[command(flatten)]
+    pub(crate) secret: SecretArgs,
+    /// For scheme hmac: its options as JSON, see README.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) hmac: Option<String>,
+    /// Replace the source if there is one; its secret before stays valid until the next rotation.
+    #[arg(long)]
+    pub(crate) replace: bool,
+}
+
+/// Where a secret's value comes from. On the command line others on the machine can read it; standard input is safer.
+#[derive(Debug, Args)]
+pub(crate) struct SecretArgs {
+    /// The value [default: read from standard input].
+    #[arg(long, value_name = "VALUE", conflicts_with = "generate")]
+    pub(crate) secret: Option<String>,
+    /// Make a random one and print it once.
+    #[arg(long)]
+    pub(crate) generate: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Set a secret that tools name in `auth`.
+    Set {
+        /// The secret's full name, for example clawbridge/tools/crm.
+        name: String,
+        /// The value [default: read from standard input].
+        #[arg(long, value_name = "VALUE")]
+        value: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// The document.
+    #[arg(default_value = "bridge.toml")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// The UTC day to list, 2026-11-21 [default: today and, if it has fewer, the days before, seven at most].
+    #[arg(long, value_name = "DATE")]
+    pub(crate) day: Option<String>,
+    /// At most this many.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) limit: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdArgs {
+    /// Its id.
+    pub(crate) id: String,
+}
+
+fn parse_state(word: &str) -> Result<clawbridge_tasks::State, String> {
+    clawbridge_tasks::State::parse(word)
+        .ok_or_else(|| "states are queued, running, succeeded, failed and parked".to_owned())
+}

@@ -1,0 +1,287 @@
+//! `clawbridge dev`: the whole bridge in one process.
+//!
+//! Two ports. The public one answers what API Gateway would, and nothing else, so that a tunnel may point at it. The private one carries
+//! the AWS services, the echo endpoint and the description of the stack; it checks no credentials and must stay on this machine.
+
+mod echo;
+mod functions;
+mod provision;
+mod show;
+mod watch;
+
+use crate::cli::{DevArgs, Global};
+use crate::failure::Failure;
+use crate::stack::Stack;
+use bytes::Bytes;
+use clawbridge_aws::{Environment, sdk_config};
+use clawbridge_journal::Level;
+use clawbridge_local_aws::gateway::{Access, Function, Gateway, Outcome};
+use clawbridge_local_aws::mapping::{BatchOutcome, Mapping, MappingConfig, Notice};
+use clawbridge_local_aws::{LocalAws, OpenError, State};
+use clawbridge_registry::Registry;
+use clawbridge_webhook::{Settings as WebhookSettings, Webhook};
+use clawbridge_worker::{Settings as WorkerSettings, Worker};
+use echo::{Echo, json_response};
+use futures_util::future::BoxFuture;
+use http::{Method, Request, Response, StatusCode};
+use serde_json::json;
+use show::Show;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch as signal;
+
+/// Time limit of the webhook function, as in the template.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Runs until Ctrl-C or SIGTERM, then drains.
+pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> {
+    let show = Show::new(global.json);
+    clawbridge_journal::set_sink(Box::new(move |entry| show.entry(entry)));
+    clawbridge_journal::report_panics();
+
+    let state = state(args);
+    let local = open(&state)?;
+    let (public, private) = listeners(args).await?;
+    let stack = Stack::local(&url(&private)?, &url(&public)?);
+    local.sqs().set_base_url(stack.endpoint_url.as_deref().unwrap_or_default());
+
+    let (stop_work, work_stopped) = signal::channel(false);
+    let (stop_services, services_stopped) = signal::channel(false);
+    let echo = Echo::default();
+    let services =
+        tokio::spawn(local.clone().serve(private, pages(echo, stack.clone(), show), until(services_stopped)));
+
+    let environment = Environment::local(stack.endpoint_url.as_deref().unwrap_or_default());
+    let config = sdk_config(&environment).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
+    let tables = aws_sdk_dynamodb::Client::new(&config);
+    provision::provision(&local, &tables, &stack, Duration::from_secs(args.visibility)).await?;
+
+    let registry = Registry::new(tables, stack.registry_table.clone());
+    let bridge_toml = watch::BridgeToml::new(args.config.clone(), registry, local.clone(), stack.clone());
+    let applied = bridge_toml.apply().await?;
+
+    let queue_url = local.sqs().queue_url(&stack.queue);
+    let webhook = WebhookSettings { queue_url: queue_url.clone(), secret_prefix: stack.secret_prefix.clone() };
+    let webhook =
+        Webhook::new(&environment, webhook).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
+    let worker = WorkerSettings {
+        queue_url,
+        events_table: stack.events_table.clone(),
+        tasks_table: stack.tasks_table.clone(),
+        registry_table: stack.registry_table.clone(),
+        bridge_url: stack.endpoint_url.clone().unwrap_or_default(),
+    };
+    let worker = Worker::new(&environment, worker).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
+
+    let gateway = gateway(functions::webhook(webhook), show)?;
+    let mapping = mapping(&local, functions::worker(worker), &stack, args, show)?;
+    if let State::Dir(dir) = &state {
+        remember(dir, &stack)?;
+    }
+    banner(global.json, args, &state, &stack, &applied);
+
+    let gateway = tokio::spawn(gateway.serve(public, until(work_stopped.clone())));
+    let mapping = tokio::spawn(mapping.run(until(work_stopped.clone())));
+    let watcher = tokio::spawn(bridge_toml.watch(show, until(work_stopped)));
+
+    interrupted().await;
+    show.note("stopping: no new requests, running work ends", Level::Info);
+    // The gateway and the mapping first: what they still run needs the services.
+    stop_work.send_replace(true);
+    let (_, cut, _) = tokio::join!(gateway, mapping, watcher);
+    stop_services.send_replace(true);
+    drop(services.await);
+    let cut = cut.unwrap_or(0);
+    if cut > 0 {
+        show.note(&format!("{cut} invocations were cut off; their messages come again at the next start"), Level::Warn);
+    }
+    Ok(())
+}
+
+fn state(args: &DevArgs) -> State {
+    if args.ephemeral { State::Ephemeral } else { State::Dir(args.state.clone()) }
+}
+
+fn open(state: &State) -> Result<LocalAws, Failure> {
+    LocalAws::open(state.clone()).map_err(|error: OpenError| {
+        let text = error.to_string();
+        let message = text.split_once(": ").map_or(text.as_str(), |(_, message)| message).to_owned();
+        Failure::new(error.code(), message)
+    })
+}
+
+async fn listeners(args: &DevArgs) -> Result<(TcpListener, TcpListener), Failure> {
+    let public = bind(args.port).await?;
+    let private = match (args.aws_port, args.port) {
+        (Some(port), _) => bind(port).await?,
+        (None, 0) => bind(0).await?,
+        (None, port) => bind(port.checked_add(1).unwrap_or(0)).await?,
+    };
+    Ok((public, private))
+}
+
+async fn bind(port: u16) -> Result<TcpListener, Failure> {
+    TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
+        Failure::new(
+            "PORT_UNAVAILABLE",
+            format!("cannot listen on 127.0.0.1:{port}: {error}; choose others with --port and --aws-port"),
+        )
+    })
+}
+
+fn url(listener: &TcpListener) -> Result<String, Failure> {
+    let address = listener.local_addr().map_err(|error| Failure::new("PORT_UNAVAILABLE", error.to_string()))?;
+    Ok(format!("http://{address}"))
+}
+
+/// Resolves when `stopped` says so, or when nobody can say it any more.
+async fn until(mut stopped: signal::Receiver<bool>) {
+    drop(stopped.wait_for(|stopped| *stopped).await);
+}
+
+type Page = BoxFuture<'static, Response<Bytes>>;
+
+/// What the private port shows beside the AWS services.
+fn pages(echo: Echo, stack: Stack, show: Show) -> impl Fn(Request<Bytes>) -> Page + Send + Sync + 'static {
+    move |request| {
+        let path = request.uri().path();
+        let response = match path {
+            "/" if request.method() == Method::GET => json_response(StatusCode::OK, &json!(stack)),
+            path if path == "/echo" || path.starts_with("/echo/") => echo.answer(&request, &show),
+            _ => json_response(StatusCode::NOT_FOUND, &json!({"message": "Not Found"})),
+        };
+        Box::pin(std::future::ready(response))
+    }
+}
+
+fn gateway(webhook: clawbridge_local_aws::gateway::Invoke, show: Show) -> Result<Gateway, Failure> {
+    let api = clawbridge_local_aws::gateway::Api::default();
+    let gateway = Gateway::new(api)
+        .route("POST /hooks/{source}", Function::new(webhook, WEBHOOK_TIMEOUT))
+        .map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?
+        .fallback(Arc::new(|request| Box::pin(std::future::ready(outside(&request)))))
+        .access_log(Arc::new(move |access| note_access(access, &show)));
+    Ok(gateway)
+}
+
+/// What the public port answers beside the routes.
+fn outside(request: &Request<Bytes>) -> Response<Bytes> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/healthz") => json_response(StatusCode::OK, &json!({"status": "ok"})),
+        _ => json_response(StatusCode::NOT_FOUND, &json!({"message": "Not Found"})),
+    }
+}
+
+/// The functions report what they answer; the gateway reports what never reached them.
+fn note_access(access: &Access, show: &Show) {
+    let text = match &access.outcome {
+        Outcome::Answered => return,
+        Outcome::Refused => format!("gateway refused {} with {}", access.method, access.status),
+        Outcome::Invocation(error) => format!("webhook did not answer: {error}"),
+        Outcome::Malformed(answer) => format!("webhook answered something that is no response: {answer}"),
+        Outcome::IntegrationTimeout => "webhook took too long; the sender got 503".to_owned(),
+    };
+    show.note(&text, Level::Warn);
+}
+
+fn mapping(
+    local: &LocalAws,
+    worker: clawbridge_local_aws::gateway::Invoke,
+    stack: &Stack,
+    args: &DevArgs,
+    show: Show,
+) -> Result<Mapping, Failure> {
+    let config = MappingConfig {
+        report_batch_item_failures: true,
+        maximum_concurrency: usize::from(args.concurrency),
+        ..MappingConfig::new(&stack.queue)
+    };
+    let function = Function::new(worker, Duration::from_secs(args.worker_timeout));
+    let mapping = Mapping::new(local.sqs().clone(), function, config)
+        .map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
+    Ok(mapping.notices(Arc::new(move |notice| note_mapping(notice, &show))))
+}
+
+fn note_mapping(notice: &Notice, show: &Show) {
+    let text = match notice {
+        // The worker has reported each record that failed.
+        Notice::Batch(report) => match &report.outcome {
+            BatchOutcome::Answered => return,
+            BatchOutcome::Invocation(error) => {
+                format!("worker did not answer; {} messages come again: {error}", report.messages)
+            }
+            BatchOutcome::Malformed(fault) => {
+                format!("worker's answer is malformed; {} messages come again: {fault:?}", report.messages)
+            }
+        },
+        Notice::ReceiveFailed(error) => format!("the queue could not be read: {error}"),
+        Notice::DeleteFailed { messages, error, .. } => {
+            format!("{messages} messages could not be deleted and come again: {error}")
+        }
+    };
+    show.note(&text, Level::Error);
+}
+
+/// Where the operator's commands look for the running stack.
+pub(crate) fn remembered_at(dir: &Path) -> PathBuf {
+    dir.join("dev.json")
+}
+
+fn remember(dir: &Path, stack: &Stack) -> Result<(), Failure> {
+    let path = remembered_at(dir);
+    let text = serde_json::to_string_pretty(stack).unwrap_or_default();
+    std::fs::write(&path, text)
+        .map_err(|error| Failure::new("STATE_UNAVAILABLE", format!("{}: {error}", path.display())))
+}
+
+fn banner(json_lines: bool, args: &DevArgs, state: &State, stack: &Stack, applied: &watch::Applied) {
+    if json_lines {
+        let line = json!({"kind": "dev.ready", "stack": stack, "config_version": applied.version});
+        println!("{line}");
+        return;
+    }
+    let public = stack.public_url.as_deref().unwrap_or_default();
+    let private = stack.endpoint_url.as_deref().unwrap_or_default();
+    let kept = match state {
+        State::Ephemeral => "in memory, gone when this ends".to_owned(),
+        State::Dir(dir) => format!("{}", dir.display()),
+    };
+    println!("clawbridge {} is running on this machine", env!("CARGO_PKG_VERSION"));
+    println!();
+    println!("  webhooks   {public}/hooks/SOURCE    (what API Gateway would serve; a tunnel may point here)");
+    println!("  private    {private}    (AWS services without credentials, /echo; keep it on this machine)");
+    println!("  state      {kept}");
+    match &applied.summary {
+        Some(summary) => println!("  config     {summary}"),
+        None => println!("  config     none: there is no {}; events are stored and go nowhere", args.config.display()),
+    }
+    for source in &applied.sources_made {
+        println!(
+            "  source     {source}: made with a secret of its own; `clawbridge source add {source}` puts the provider's"
+        );
+    }
+    println!();
+    println!("Try, in another terminal:");
+    println!("  cargo run -- send events/stripe/payment_intent.succeeded.json");
+    println!("  cargo run -- tasks list");
+    println!("  curl {private}/echo");
+    println!();
+}
+
+async fn interrupted() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    drop(interrupt.await);
+}

@@ -1,0 +1,55 @@
+//! The whole bridge on one machine, and the operator's commands.
+
+mod cli;
+mod dev;
+mod failure;
+mod operator;
+mod random;
+mod stack;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Command};
+use failure::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.global.json;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Failure::new("RUNTIME", error.to_string()), json),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure, json),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let global = cli.global;
+    match cli.command {
+        None => dev::run(&global, &cli.dev).await,
+        Some(Command::Dev(args)) => dev::run(&global, &args).await,
+        Some(Command::Send(args)) => operator::send::send(&global, &args).await,
+        Some(Command::Events(command)) => operator::events::run(&global, command).await,
+        Some(Command::Tasks(command)) => operator::tasks::run(&global, command).await,
+        Some(Command::Source(command)) => operator::sources::run(&global, command).await,
+        Some(Command::Secret(command)) => operator::secrets::run(&global, command).await,
+        Some(Command::Check(args)) => operator::config::check_file(&global, &args),
+        Some(Command::Apply(args)) => operator::config::apply_file(&global, &args).await,
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "clawbridge", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+/// Errors go to standard error, as JSON where the command was asked for JSON.
+fn report(failure: &Failure, json: bool) -> ExitCode {
+    if json {
+        eprintln!("{}", serde_json::json!({"error": {"code": failure.code, "message": failure.message}}));
+    } else {
+        eprintln!("{failure}");
+    }
+    ExitCode::from(failure.exit as u8)
+}

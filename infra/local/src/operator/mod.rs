@@ -1,0 +1,18 @@
+//! The operator's commands: what happened, and what to do about it.
+
+pub(crate) mod config;
+pub(crate) mod events;
+mod fixture;
+mod reach;
+pub(crate) mod secrets;
+pub(crate) mod send;
+pub(crate) mod sources;
+mod table;
+pub(crate) mod tasks;
+
+use serde::Serialize;
+
+/// Prints a value as JSON, for scripts.
+fn print_json(value: &impl Serialize) {
+    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+}

@@ -1,0 +1,117 @@
+//! Reaching a stack: the one on this machine, or a deployed one.
+
+use crate::cli::Global;
+use crate::dev::remembered_at;
+use crate::failure::Failure;
+use crate::stack::Stack;
+use aws_sdk_secretsmanager::Client as SecretsClient;
+use clawbridge_aws::{Environment, explain, sdk_config};
+use clawbridge_events::Events;
+use clawbridge_queue::Queue;
+use clawbridge_registry::Registry;
+use clawbridge_tasks::Tasks;
+use std::path::Path;
+use std::time::Duration;
+
+/// Where `clawbridge dev` listens unless it is told otherwise.
+const DEFAULT_LOCAL: &str = "http://127.0.0.1:3001";
+
+/// A stack with the clients to work on it.
+pub(crate) struct Reached {
+    pub(crate) stack: Stack,
+    pub(crate) events: Events,
+    pub(crate) tasks: Tasks,
+    pub(crate) registry: Registry,
+    pub(crate) secrets: SecretsClient,
+    sqs: aws_sdk_sqs::Client,
+}
+
+impl Reached {
+    /// The stack that the command line means.
+    pub(crate) async fn stack(global: &Global) -> Result<Reached, Failure> {
+        match &global.stack {
+            Some(name) => {
+                let mut stack = Stack::named(name);
+                if let Some(prefix) = &global.secret_prefix {
+                    stack.secret_prefix.clone_from(prefix);
+                }
+                Reached::with(stack, &Environment::of_this_process())
+            }
+            None => {
+                let stack = local(global).await?;
+                let environment = Environment::local(stack.endpoint_url.as_deref().unwrap_or_default());
+                Reached::with(stack, &environment)
+            }
+        }
+    }
+
+    fn with(stack: Stack, environment: &Environment) -> Result<Reached, Failure> {
+        let config = sdk_config(environment).map_err(|error| {
+            let message = format!("{error}. For a deployed stack: eval \"$(aws configure export-credentials --format env)\" and set AWS_REGION");
+            Failure::new("NO_CREDENTIALS", message)
+        })?;
+        let tables = aws_sdk_dynamodb::Client::new(&config);
+        Ok(Reached {
+            events: Events::new(tables.clone(), stack.events_table.clone()),
+            tasks: Tasks::new(tables.clone(), stack.tasks_table.clone()),
+            registry: Registry::new(tables, stack.registry_table.clone()),
+            secrets: SecretsClient::new(&config),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            stack,
+        })
+    }
+
+    /// The stack's queue.
+    pub(crate) async fn queue(&self) -> Result<Queue, Failure> {
+        let answer = self.sqs.get_queue_url().queue_name(&self.stack.queue).send().await;
+        let answer = answer.map_err(|error| unreachable("QUEUE_UNAVAILABLE", &explain(&error)))?;
+        let url = answer.queue_url.ok_or_else(|| unreachable("QUEUE_UNAVAILABLE", "no queue URL"))?;
+        Ok(Queue::new(self.sqs.clone(), url))
+    }
+}
+
+/// The stack did not do what it was asked.
+pub(crate) fn unreachable(code: &'static str, reason: &str) -> Failure {
+    Failure::new(code, reason)
+}
+
+/// Asks the running `clawbridge dev` what it is made of.
+async fn local(global: &Global) -> Result<Stack, Failure> {
+    let url = match &global.local {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => remembered().unwrap_or_else(|| DEFAULT_LOCAL.to_owned()),
+    };
+    let failed = |reason: String| {
+        Failure::new(
+            "NOT_RUNNING",
+            format!(
+                "nothing answers at {url} ({reason}); start the bridge with `cargo run`, or name its private port with --local"
+            ),
+        )
+    };
+    let client = http_client()?;
+    let answer = client.get(&url).send().await.map_err(|error| failed(cause(&error)))?;
+    let body = answer.bytes().await.map_err(|error| failed(cause(&error)))?;
+    serde_json::from_slice(&body)
+        .map_err(|_| failed("what answers is not the private port of clawbridge dev".to_owned()))
+}
+
+/// A plain client for this machine and for the stack's own address.
+pub(crate) fn http_client() -> Result<reqwest::Client, Failure> {
+    clawbridge_tools::client_for_commands(Duration::from_secs(30))
+        .map_err(|error| Failure::new("HTTP_CLIENT", error.message))
+}
+
+/// The last cause of a failed request, without its URL.
+pub(crate) fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+fn remembered() -> Option<String> {
+    let text = std::fs::read_to_string(remembered_at(Path::new(".clawbridge"))).ok()?;
+    serde_json::from_str::<Stack>(&text).ok()?.endpoint_url
+}

@@ -1,0 +1,58 @@
+//! What a stack is made of, by name: the same in `infra/template.yaml` and on one machine.
+
+use serde::{Deserialize, Serialize};
+
+/// Names and addresses of one deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stack {
+    /// `local`, or the CloudFormation stack's name.
+    pub(crate) name: String,
+    /// Where the AWS services are, if not at AWS's own endpoints.
+    pub(crate) endpoint_url: Option<String>,
+    /// Where webhooks are posted: `…/hooks/SOURCE`. Unknown for a deployed stack unless it is given.
+    pub(crate) public_url: Option<String>,
+    /// The queue's name.
+    pub(crate) queue: String,
+    /// The dead-letter queue's name.
+    pub(crate) dead_letter_queue: String,
+    /// The events table.
+    pub(crate) events_table: String,
+    /// The tasks table.
+    pub(crate) tasks_table: String,
+    /// The registry table.
+    pub(crate) registry_table: String,
+    /// What the names of the stack's secrets begin with.
+    pub(crate) secret_prefix: String,
+}
+
+impl Stack {
+    /// The stack called `name`. The names follow from it as in the template.
+    pub(crate) fn named(name: &str) -> Stack {
+        Stack {
+            name: name.to_owned(),
+            endpoint_url: None,
+            public_url: None,
+            queue: format!("{name}-work"),
+            dead_letter_queue: format!("{name}-dead"),
+            events_table: format!("{name}-events"),
+            tasks_table: format!("{name}-tasks"),
+            registry_table: format!("{name}-registry"),
+            secret_prefix: "clawbridge".to_owned(),
+        }
+    }
+
+    /// The stack of `clawbridge dev`, with its services at `endpoint_url` and its webhooks at `public_url`.
+    pub(crate) fn local(endpoint_url: &str, public_url: &str) -> Stack {
+        Stack {
+            name: "local".to_owned(),
+            endpoint_url: Some(endpoint_url.to_owned()),
+            public_url: Some(public_url.to_owned()),
+            ..Stack::named("clawbridge")
+        }
+    }
+
+    /// The secret of a source.
+    pub(crate) fn source_secret(&self, source: &str) -> String {
+        format!("{}/sources/{source}", self.secret_prefix)
+    }
+}

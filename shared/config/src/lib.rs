@@ -1,0 +1,30 @@
+//! bridge.toml: its model, its checks and what a person is told about them.
+//!
+//! There is one way in, whatever the form: a document is read as a tree ([`check`] for TOML text, [`Config::from_json`] and
+//! [`Compiled::from_json`] for the JSON that functions receive), every rule is applied to the tree, and all that is wrong
+//! with it comes back as [`Diagnostic`]s. [`Config`] is the plain data of a document; [`Compiled`] is the same with its jq
+//! programs, JSON Schemas and templates ready to run, and exists only for documents without errors.
+//!
+//! Pure: no clock, no network, no file.
+
+mod compiled;
+mod diagnostic;
+mod document;
+mod glob;
+mod header;
+mod model;
+mod node;
+mod reader;
+mod schema;
+mod template;
+mod tool;
+mod units;
+
+pub use compiled::{Compiled, CompiledRoute, CompiledTool, KeyError};
+pub use diagnostic::{Code, Diagnostic, Position, Severity};
+pub use document::{MAX_DOCUMENT_BYTES, check};
+pub use glob::Glob;
+pub use model::{Auth, Config, Effect, Limits, Method, Network, Route, Tool};
+pub use schema::{MAX_VIOLATIONS, Schema, Violation};
+pub use template::{HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, TemplateSyntaxError, UrlTemplate};
+pub use units::{ByteSize, Cidr, Timeout};

@@ -1,0 +1,325 @@
+//! The `events` table.
+//!
+//! Key: event id. Index `by_day` (`day`, `at`) lists events by the day they were accepted. A packed body larger than [`CHUNK_BYTES`] stands
+//! in items of its own, `chunk:NONCE:N`, written before the event that names them; the same items take in the parts of bodies that
+//! did not fit into one message.
+
+use crate::event::Event;
+use crate::{CHUNK_BYTES, RETENTION};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
+use clawbridge_aws::explain;
+use clawbridge_clock::Timestamp;
+use clawbridge_packed::{Encoding, Packed};
+use clawbridge_queue::{MAX_BODY_BYTES, PART_BYTES};
+use std::collections::HashMap;
+
+type Item = HashMap<String, AttributeValue>;
+
+/// Chunks in one part of a body.
+const CHUNKS_PER_PART: usize = PART_BYTES / CHUNK_BYTES;
+
+// A part must fill its chunks exactly, or the joined body would have gaps.
+const _: () = assert!(CHUNKS_PER_PART * CHUNK_BYTES == PART_BYTES);
+
+/// Why the table did not do what was asked. The work stays on the queue.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// DynamoDB refused or did not answer.
+    #[error("the events table: {0}")]
+    Table(String),
+    /// A record that this code cannot read.
+    #[error("the record of event {id} cannot be read: {what}")]
+    Record {
+        /// Event id.
+        id: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+/// What storing an event found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It is new.
+    New,
+    /// This very acceptance stored it before: its message came again, and what follows from it may not have happened yet.
+    Before,
+    /// Another acceptance of the same delivery stored it: a repeat, counted.
+    Repeat,
+}
+
+/// What the index tells of an event.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Listed {
+    /// Event id.
+    pub id: String,
+    /// Source name.
+    pub source: String,
+    /// Event type.
+    pub r#type: String,
+    /// The provider's delivery id.
+    pub delivery_id: String,
+    /// When it was accepted.
+    pub received_at: Timestamp,
+}
+
+/// The table.
+#[derive(Clone, Debug)]
+pub struct Events {
+    client: Client,
+    table: String,
+}
+
+impl Events {
+    /// The table named `table`.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Events {
+        Events { client, table }
+    }
+
+    /// Stores an event whose packed body is `packed`, once. One call for bodies up to [`CHUNK_BYTES`] packed.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn store(&self, event: &Event, packed: &Packed, now: Timestamp) -> Result<Stored, StoreError> {
+        let mut item: Item = HashMap::from([
+            ("id".to_owned(), s(&event.id)),
+            ("source".to_owned(), s(&event.source)),
+            ("type".to_owned(), s(&event.r#type)),
+            ("delivery_id".to_owned(), s(&event.delivery_id)),
+            ("headers".to_owned(), AttributeValue::L(event.headers.iter().map(pair).collect())),
+            ("hops".to_owned(), n(i64::from(event.hops))),
+            ("nonce".to_owned(), s(&event.nonce)),
+            ("body_encoding".to_owned(), s(packed.encoding.as_str())),
+            ("day".to_owned(), s(&event.received_at.day())),
+            ("at".to_owned(), n(event.received_at.millis())),
+            ("expires_at".to_owned(), n(now.plus(RETENTION).seconds())),
+        ]);
+        if packed.bytes.len() <= CHUNK_BYTES {
+            item.insert("body".to_owned(), AttributeValue::B(Blob::new(packed.bytes.clone())));
+        } else {
+            let chunks = self.put_chunks(&event.nonce, 0, &packed.bytes, now).await?;
+            item.insert("chunks".to_owned(), n(i64::try_from(chunks).unwrap_or(i64::MAX)));
+        }
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(id)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let existing = match put.send().await {
+            Ok(_) => return Ok(Stored::New),
+            Err(SdkError::ServiceError(context)) => match context.into_err() {
+                PutItemError::ConditionalCheckFailedException(failed) => failed.item.unwrap_or_default(),
+                error => {
+                    return Err(StoreError::Table(explain(&SdkError::<PutItemError, ()>::service_error(error, ()))));
+                }
+            },
+            Err(error) => return Err(StoreError::Table(explain(&error))),
+        };
+        if existing.get("nonce") == Some(&s(&event.nonce)) {
+            return Ok(Stored::Before);
+        }
+        self.count_repeat(&event.id).await?;
+        Ok(Stored::Repeat)
+    }
+
+    async fn count_repeat(&self, id: &str) -> Result<(), StoreError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("id", s(id))
+            .condition_expression("attribute_exists(id)")
+            .update_expression("ADD repeats :one")
+            .expression_attribute_values(":one", n(1));
+        match update.send().await {
+            Ok(_) => Ok(()),
+            // It expired between the two calls.
+            Err(SdkError::ServiceError(context)) if context.err().is_conditional_check_failed_exception() => Ok(()),
+            Err(error) => Err(StoreError::Table(explain(&error))),
+        }
+    }
+
+    /// Takes in one part of a body that came in several messages. Writing it twice changes nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn put_part(&self, nonce: &str, index: u32, data: &[u8], now: Timestamp) -> Result<(), StoreError> {
+        let first = usize::try_from(index).unwrap_or(usize::MAX).saturating_mul(CHUNKS_PER_PART);
+        self.put_chunks(nonce, first, data, now).await?;
+        Ok(())
+    }
+
+    async fn put_chunks(&self, nonce: &str, first: usize, data: &[u8], now: Timestamp) -> Result<usize, StoreError> {
+        let mut count = 0;
+        for (place, chunk) in data.chunks(CHUNK_BYTES).enumerate() {
+            self.client
+                .put_item()
+                .table_name(&self.table)
+                .item("id", s(&chunk_id(nonce, first + place)))
+                .item("data", AttributeValue::B(Blob::new(chunk)))
+                .item("expires_at", n(now.plus(RETENTION).seconds()))
+                .send()
+                .await
+                .map_err(|error| StoreError::Table(explain(&error)))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The packed body of `bytes` bytes whose parts came in messages of their own, or `None` while some have not arrived.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn parts(&self, nonce: &str, encoding: Encoding, bytes: usize) -> Result<Option<Packed>, StoreError> {
+        let chunks = self.chunks(nonce, bytes.div_ceil(CHUNK_BYTES)).await?;
+        let joined = chunks.into_iter().collect::<Option<Vec<_>>>().map(|chunks| chunks.concat());
+        Ok(joined.filter(|joined| joined.len() == bytes).map(|bytes| Packed { encoding, bytes }))
+    }
+
+    async fn chunks(&self, nonce: &str, count: usize) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let mut found: HashMap<String, Vec<u8>> = HashMap::with_capacity(count);
+        let mut keys: Vec<Item> =
+            (0..count).map(|place| HashMap::from([("id".to_owned(), s(&chunk_id(nonce, place)))])).collect();
+        while !keys.is_empty() {
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(std::mem::take(&mut keys)))
+                .consistent_read(true)
+                .build()
+                .map_err(|error| StoreError::Table(error.to_string()))?;
+            let answer = self
+                .client
+                .batch_get_item()
+                .request_items(&self.table, wanted)
+                .send()
+                .await
+                .map_err(|error| StoreError::Table(explain(&error)))?;
+            for mut item in answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default() {
+                if let (Some(AttributeValue::S(id)), Some(AttributeValue::B(data))) =
+                    (item.remove("id"), item.remove("data"))
+                {
+                    found.insert(id, data.into_inner());
+                }
+            }
+            if let Some(left) = answer.unprocessed_keys.unwrap_or_default().remove(&self.table) {
+                keys = left.keys;
+            }
+        }
+        Ok((0..count).map(|place| found.remove(&chunk_id(nonce, place))).collect())
+    }
+
+    /// The event, read consistently, with its body.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn get(&self, id: &str) -> Result<Option<Event>, StoreError> {
+        // A chunk is no event.
+        if !id.starts_with("evt_") {
+            return Ok(None);
+        }
+        let answer = self.client.get_item().table_name(&self.table).key("id", s(id)).consistent_read(true).send().await;
+        let Some(item) = answer.map_err(|error| StoreError::Table(explain(&error)))?.item else { return Ok(None) };
+        let wrong = |what| StoreError::Record { id: id.to_owned(), what };
+        let encoding = text(&item, "body_encoding").and_then(Encoding::parse).ok_or(wrong("no body encoding"))?;
+        let nonce = text(&item, "nonce").ok_or(wrong("no nonce"))?;
+        let bytes = match (item.get("body"), number(&item, "chunks")) {
+            (Some(AttributeValue::B(body)), _) => body.as_ref().to_vec(),
+            (_, Some(count)) => {
+                let chunks = self.chunks(nonce, usize::try_from(count).unwrap_or(0)).await?;
+                chunks.into_iter().collect::<Option<Vec<_>>>().ok_or(wrong("a chunk of the body is missing"))?.concat()
+            }
+            _ => return Err(wrong("no body")),
+        };
+        let body =
+            Packed { encoding, bytes }.unpack(MAX_BODY_BYTES).map_err(|_| wrong("its body cannot be unpacked"))?;
+        let headers = match item.get("headers") {
+            Some(AttributeValue::L(pairs)) => pairs.iter().filter_map(unpair).collect(),
+            _ => Vec::new(),
+        };
+        Ok(Some(Event {
+            id: id.to_owned(),
+            source: text(&item, "source").ok_or(wrong("no source"))?.to_owned(),
+            r#type: text(&item, "type").ok_or(wrong("no type"))?.to_owned(),
+            delivery_id: text(&item, "delivery_id").ok_or(wrong("no delivery id"))?.to_owned(),
+            received_at: Timestamp::from_millis(number(&item, "at").ok_or(wrong("no time"))?),
+            headers,
+            body,
+            hops: number(&item, "hops").and_then(|hops| u32::try_from(hops).ok()).unwrap_or(0),
+            nonce: nonce.to_owned(),
+            repeats: number(&item, "repeats").and_then(|repeats| u32::try_from(repeats).ok()).unwrap_or(0),
+        }))
+    }
+
+    /// Events accepted on one UTC day (`2026-11-21`), newest first, at most `limit` (1–1000), and whether there are more.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn list(&self, day: &str, limit: usize) -> Result<(Vec<Listed>, bool), StoreError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by_day")
+            .key_condition_expression("#day = :day")
+            .expression_attribute_names("#day", "day")
+            .expression_attribute_values(":day", s(day))
+            .scan_index_forward(false)
+            .limit(i32::try_from(limit.clamp(1, 1000)).unwrap_or(1000))
+            .send()
+            .await
+            .map_err(|error| StoreError::Table(explain(&error)))?;
+        let more = answer.last_evaluated_key.is_some();
+        let listed = answer
+            .items
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|item| {
+                Some(Listed {
+                    id: text(item, "id")?.to_owned(),
+                    source: text(item, "source")?.to_owned(),
+                    r#type: text(item, "type")?.to_owned(),
+                    delivery_id: text(item, "delivery_id")?.to_owned(),
+                    received_at: Timestamp::from_millis(number(item, "at")?),
+                })
+            })
+            .collect();
+        Ok((listed, more))
+    }
+}
+
+fn chunk_id(nonce: &str, place: usize) -> String {
+    format!("chunk:{nonce}:{place}")
+}
+
+fn pair((name, value): &(String, String)) -> AttributeValue {
+    AttributeValue::L(vec![s(name), s(value)])
+}
+
+fn unpair(pair: &AttributeValue) -> Option<(String, String)> {
+    match pair.as_l().ok()?.as_slice() {
+        [AttributeValue::S(name), AttributeValue::S(value)] => Some((name.clone(), value.clone())),
+        _ => None,
+    }
+}
+
+fn s(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+fn n(number: i64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+fn number(item: &Item, name: &str) -> Option<i64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}

@@ -1,0 +1,298 @@
+//! What happened, one structured line each.
+//!
+//! Everything that the functions log is an [`Entry`]: a closed list, so that what can reach a log can be read in this file. No entry
+//! carries a body, a header value or a credential. In Lambda a line of JSON goes to standard output, which is CloudWatch;
+//! `clawbridge dev` sets a [`Sink`] that shows the same entries to a person.
+
+use serde::Serialize;
+use std::io::Write;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How much an entry wants to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// It went as it should.
+    Info,
+    /// Somebody outside did what the bridge refuses or has to work around.
+    Warn,
+    /// The bridge or its deployment is at fault: page somebody.
+    Error,
+}
+
+/// What the worker did with a task after one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// The call was made and its answer kept.
+    Succeeded,
+    /// It will be tried again.
+    Retry,
+    /// It will not be tried again by itself.
+    Failed,
+    /// Its outcome is unknown and only a person may decide.
+    Parked,
+    /// It had ended before; nothing was called.
+    Reused,
+    /// The same key came with another input; nothing was called.
+    Conflict,
+    /// Somebody else is at it, or its time has not come: back to the queue.
+    Deferred,
+}
+
+impl Decision {
+    /// The word that lines and commands show.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Decision::Succeeded => "succeeded",
+            Decision::Retry => "retry",
+            Decision::Failed => "failed",
+            Decision::Parked => "parked",
+            Decision::Reused => "reused",
+            Decision::Conflict => "conflict",
+            Decision::Deferred => "deferred",
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind")]
+#[non_exhaustive]
+pub enum Entry<'a> {
+    /// A delivery was verified and is on the queue.
+    #[serde(rename = "webhook.accepted")]
+    WebhookAccepted {
+        /// Source name.
+        source: &'a str,
+        /// Body size as received, bytes.
+        bytes: usize,
+        /// Queue messages that it took.
+        messages: usize,
+        /// API Gateway's request id, which the stored event keeps too.
+        request_id: &'a str,
+    },
+    /// A request was answered with a 4xx or 5xx.
+    #[serde(rename = "webhook.refused")]
+    WebhookRefused {
+        /// Source name as asked for, if it could be one.
+        source: &'a str,
+        /// HTTP status answered.
+        status: u16,
+        /// Stable code.
+        code: &'a str,
+        /// For the operator; the sender is told less.
+        reason: &'a str,
+        /// API Gateway's request id.
+        request_id: &'a str,
+    },
+    /// An event was stored and routed.
+    #[serde(rename = "event.stored")]
+    EventStored {
+        /// Event id.
+        event: &'a str,
+        /// Source name.
+        source: &'a str,
+        /// Event type.
+        r#type: &'a str,
+        /// The provider's delivery id.
+        delivery_id: &'a str,
+        /// Tasks that its routes made.
+        tasks: usize,
+    },
+    /// A delivery that is known already: acknowledged, counted, not acted on.
+    #[serde(rename = "event.repeated")]
+    EventRepeated {
+        /// Event id.
+        event: &'a str,
+        /// Source name.
+        source: &'a str,
+        /// The provider's delivery id.
+        delivery_id: &'a str,
+    },
+    /// An operator had an event routed again.
+    #[serde(rename = "event.replayed")]
+    EventReplayed {
+        /// Event id.
+        event: &'a str,
+        /// Tasks that its routes made.
+        tasks: usize,
+    },
+    /// A route's filter or mapping failed for an event; its other routes went on.
+    #[serde(rename = "route.failed")]
+    RouteFailed {
+        /// Event id.
+        event: &'a str,
+        /// Route name.
+        route: &'a str,
+        /// What jq said.
+        reason: &'a str,
+    },
+    /// One attempt at a task. Exactly one line for each.
+    #[serde(rename = "task.attempt")]
+    TaskAttempt {
+        /// Task id.
+        task: &'a str,
+        /// Tool name.
+        tool: &'a str,
+        /// Event that it came from, or empty.
+        event: &'a str,
+        /// Which attempt, from 1; 0 when none was made.
+        attempt: u32,
+        /// What came of it.
+        decision: Decision,
+        /// HTTP status of the upstream, if it answered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// Error code, if it did not succeed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<&'a str>,
+        /// Why, for the operator.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        /// Milliseconds from the first byte sent to the answer read.
+        ms: u64,
+        /// Milliseconds until the next attempt.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_in_ms: Option<u64>,
+    },
+    /// A chain of tasks that feed on each other's events was cut.
+    #[serde(rename = "event.too_many_hops")]
+    TooManyHops {
+        /// Task whose event was not made.
+        task: &'a str,
+        /// Type of the event that was not made.
+        r#type: &'a str,
+        /// The configured bound.
+        max_hops: u32,
+    },
+    /// A new configuration version is in use.
+    #[serde(rename = "config.loaded")]
+    ConfigLoaded {
+        /// Its number; 0 for none.
+        version: u64,
+    },
+    /// The bridge itself failed: a table, the queue, a secret, a message that cannot be read, a panic.
+    #[serde(rename = "bridge.failed")]
+    BridgeFailed {
+        /// Stable code.
+        code: &'a str,
+        /// What failed and what it means.
+        reason: &'a str,
+        /// Queue message, source or task concerned, or empty.
+        subject: &'a str,
+    },
+}
+
+impl Entry<'_> {
+    /// Who should read it.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self {
+            Entry::WebhookAccepted { .. }
+            | Entry::EventStored { .. }
+            | Entry::EventRepeated { .. }
+            | Entry::EventReplayed { .. }
+            | Entry::ConfigLoaded { .. } => Level::Info,
+            Entry::WebhookRefused { status, .. } if *status >= 500 => Level::Error,
+            Entry::WebhookRefused { .. } | Entry::RouteFailed { .. } | Entry::TooManyHops { .. } => Level::Warn,
+            Entry::TaskAttempt { decision, .. } => match decision {
+                Decision::Succeeded | Decision::Reused | Decision::Deferred => Level::Info,
+                Decision::Retry | Decision::Failed | Decision::Conflict | Decision::Parked => Level::Warn,
+            },
+            Entry::BridgeFailed { .. } => Level::Error,
+        }
+    }
+}
+
+/// Where entries go instead of standard output.
+pub type Sink = Box<dyn Fn(&Entry<'_>) + Send + Sync>;
+
+static SINK: OnceLock<Sink> = OnceLock::new();
+
+/// Sends every entry of this process to `sink`. Returns false, and changes nothing, when there is a sink already.
+pub fn set_sink(sink: Sink) -> bool {
+    SINK.set(sink).is_ok()
+}
+
+/// Writes one line. A log that cannot be written is not a reason to fail the work, so errors are dropped here, on purpose.
+pub fn write(entry: &Entry<'_>) {
+    if let Some(sink) = SINK.get() {
+        sink(entry);
+        return;
+    }
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let line = line(entry, millis);
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(&line));
+}
+
+/// The line, newline included: the entry's fields after `at` (milliseconds since the epoch) and `level`.
+#[must_use]
+pub fn line(entry: &Entry<'_>, at_millis: u64) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Line<'a, 'b> {
+        at: u64,
+        level: Level,
+        #[serde(flatten)]
+        entry: &'a Entry<'b>,
+    }
+    let mut line = serde_json::to_vec(&Line { at: at_millis, level: entry.level(), entry }).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// The first `max` bytes of `text`, cut at a character: what a person needs of a long message, and no more of it in a log.
+#[must_use]
+pub fn shortened(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+/// Reports panics as [`Entry::BridgeFailed`]: where, never with what (a panic message can quote data).
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        write(&Entry::BridgeFailed {
+            code: "PANIC",
+            reason: "a defect of the bridge; please report the place",
+            subject: &place,
+        });
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_json_object_with_time_level_and_kind() {
+        let entry = Entry::TaskAttempt {
+            task: "task_1",
+            tool: "record",
+            event: "evt_1",
+            attempt: 2,
+            decision: Decision::Retry,
+            status: Some(503),
+            code: Some("UNAVAILABLE"),
+            reason: None,
+            ms: 12,
+            retry_in_ms: Some(800),
+        };
+        let line = line(&entry, 7);
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
+        assert_eq!(
+            value,
+            serde_json::json!({"at": 7, "level": "warn", "kind": "task.attempt", "task": "task_1", "tool": "record",
+                "event": "evt_1", "attempt": 2, "decision": "retry", "status": 503, "code": "UNAVAILABLE", "ms": 12, "retry_in_ms": 800})
+        );
+    }
+
+    #[test]
+    fn text_is_shortened_at_a_character() {
+        assert_eq!(shortened("aé", 2), "a");
+        assert_eq!(shortened("aé", 3), "aé");
+    }
+}

@@ -1,0 +1,296 @@
+//! What a message says: JSON with a version and a kind, ASCII only.
+//!
+//! SQS refuses some characters that JSON allows in strings (U+FFFE, U+FFFF), so everything beyond ASCII is escaped.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clawbridge_clock::Timestamp;
+use clawbridge_packed::{Encoding, Packed, UnpackError};
+use serde::{Deserialize, Serialize};
+
+/// The version that this code writes and reads.
+const VERSION: u32 = 1;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A verified delivery, or something that happened inside the bridge.
+    Event(EventMessage),
+    /// A piece of a body that did not fit into its event's message.
+    Part(PartMessage),
+    /// An operator wants a stored event routed again.
+    Replay(ReplayMessage),
+    /// A task whose time has come.
+    Task(TaskMessage),
+}
+
+/// A verified delivery on its way to the events table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventMessage {
+    /// Names this acceptance: API Gateway's request id, or what made the event. A second delivery of the same event has another
+    /// one; a second receipt of the same message has the same one.
+    pub nonce: String,
+    /// Source name.
+    pub source: String,
+    /// Event type.
+    pub r#type: String,
+    /// The provider's delivery id, or the scheme's fallback.
+    pub delivery_id: String,
+    /// When it was accepted.
+    pub received_at: Timestamp,
+    /// Headers worth keeping, names in lower case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+    /// The body as received.
+    pub body: Body,
+    /// How many tasks' events lie between a provider's delivery and this event.
+    #[serde(default)]
+    pub hops: u32,
+    /// How often it was sent back because its parts had not arrived.
+    #[serde(default)]
+    pub deferrals: u32,
+}
+
+/// A body in, or beside, its message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Body {
+    /// In the message.
+    Inline {
+        /// How `data` is written once it is decoded.
+        encoding: Encoding,
+        /// Base64.
+        #[serde(with = "base64_text")]
+        data: Vec<u8>,
+    },
+    /// In this many [`PartMessage`]s with the event's nonce.
+    Parts {
+        /// How the joined parts are written.
+        encoding: Encoding,
+        /// How many.
+        parts: u32,
+        /// Bytes of the joined parts.
+        bytes: usize,
+    },
+}
+
+impl Body {
+    /// A body that fits.
+    #[must_use]
+    pub fn inline(packed: Packed) -> Body {
+        Body::Inline { encoding: packed.encoding, data: packed.bytes }
+    }
+}
+
+/// One piece of a packed body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartMessage {
+    /// The nonce of the event that it belongs to.
+    pub nonce: String,
+    /// Its place, from 0.
+    pub index: u32,
+    /// Base64.
+    #[serde(with = "base64_text")]
+    pub data: Vec<u8>,
+}
+
+/// Route a stored event again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayMessage {
+    /// Event id.
+    pub event: String,
+    /// Names this replay.
+    pub nonce: String,
+    /// Act again even where a task succeeded: its tasks get keys of their own.
+    #[serde(default)]
+    pub again: bool,
+}
+
+/// Run a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskMessage {
+    /// Task id.
+    pub task: String,
+    /// A person asks to run an ended task again. The attempt that they looked at: if the task has moved on since, this asks for
+    /// nothing, so a message that SQS delivers twice cannot make a task run twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_attempt: Option<u32>,
+}
+
+/// Why a message cannot be read. It goes to the dead-letter queue: nobody but the bridge writes to the queue.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Not JSON of the expected form.
+    #[error("the message is not one of the bridge's: {0}")]
+    Malformed(String),
+    /// Written by a newer bridge.
+    #[error("the message has version {0}; this bridge reads version {VERSION}: deploy the newer one again")]
+    Version(u32),
+    /// The body cannot be unpacked.
+    #[error("the body cannot be unpacked: {0}")]
+    Body(#[from] UnpackError),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Written<'a> {
+    Event(&'a EventMessage),
+    Part(&'a PartMessage),
+    Replay(&'a ReplayMessage),
+    Task(&'a TaskMessage),
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Read {
+    Event(EventMessage),
+    Part(PartMessage),
+    Replay(ReplayMessage),
+    Task(TaskMessage),
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    v: u32,
+    #[serde(flatten)]
+    message: Written<'a>,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+}
+
+impl Message {
+    /// The text to send.
+    ///
+    /// # Errors
+    /// [`MessageError::Malformed`] if it could not be serialised, which no value of these types is known to cause.
+    pub fn encode(&self) -> Result<String, MessageError> {
+        let message = match self {
+            Message::Event(event) => Written::Event(event),
+            Message::Part(part) => Written::Part(part),
+            Message::Replay(replay) => Written::Replay(replay),
+            Message::Task(task) => Written::Task(task),
+        };
+        let text = serde_json::to_string(&Envelope { v: VERSION, message }).map_err(malformed)?;
+        Ok(ascii(text))
+    }
+
+    /// From the text of a message.
+    ///
+    /// # Errors
+    /// [`MessageError::Malformed`] and [`MessageError::Version`].
+    pub fn decode(text: &str) -> Result<Message, MessageError> {
+        let version: Version = serde_json::from_str(text).map_err(malformed)?;
+        if version.v != VERSION {
+            return Err(MessageError::Version(version.v));
+        }
+        Ok(match serde_json::from_str(text).map_err(malformed)? {
+            Read::Event(event) => Message::Event(event),
+            Read::Part(part) => Message::Part(part),
+            Read::Replay(replay) => Message::Replay(replay),
+            Read::Task(task) => Message::Task(task),
+        })
+    }
+}
+
+/// serde_json quotes none of the input in these errors but unknown variant names; bounded all the same.
+fn malformed(error: serde_json::Error) -> MessageError {
+    MessageError::Malformed(error.to_string().chars().take(200).collect())
+}
+
+fn ascii(text: String) -> String {
+    if text.is_ascii() {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut units = [0u16; 2];
+    for c in text.chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
+}
+
+mod base64_text {
+    use super::{Engine, STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        STANDARD.decode(text.as_bytes()).map_err(|_| D::Error::custom("data is not base64"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn event() -> EventMessage {
+        EventMessage {
+            nonce: "req-1".into(),
+            source: "stripe".into(),
+            r#type: "invoice.paid".into(),
+            delivery_id: "evt_1".into(),
+            received_at: Timestamp::from_millis(1_795_232_439_120),
+            headers: vec![("content-type".into(), "application/json".into())],
+            body: Body::inline(Packed::pack(b"{}")),
+            hops: 0,
+            deferrals: 0,
+        }
+    }
+
+    #[test]
+    fn every_kind_of_message_is_read_back_as_it_was_written() {
+        let messages = [
+            Message::Event(event()),
+            Message::Event(EventMessage {
+                body: Body::Parts { encoding: Encoding::Deflate, parts: 3, bytes: 9 },
+                ..event()
+            }),
+            Message::Part(PartMessage { nonce: "req-1".into(), index: 2, data: vec![0, 255] }),
+            Message::Replay(ReplayMessage { event: "evt_a".into(), nonce: "n".into(), again: true }),
+            Message::Task(TaskMessage { task: "task_a".into(), retry_after_attempt: Some(3) }),
+            Message::Task(TaskMessage { task: "task_a".into(), retry_after_attempt: None }),
+        ];
+        for message in messages {
+            let text = message.encode().expect("encode");
+            assert_eq!(Message::decode(&text).expect("decode"), message, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_message_of_this_version_is_refused() {
+        for text in ["", "[]", "{}", "{\"v\":1}", "{\"v\":1,\"kind\":\"party\"}", "{\"v\":1,\"kind\":\"task\"}"] {
+            assert!(matches!(Message::decode(text), Err(MessageError::Malformed(_))), "{text}");
+        }
+        assert_eq!(Message::decode("{\"v\":2,\"kind\":\"task\"}"), Err(MessageError::Version(2)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives_in_ascii(delivery_id in "\\PC*", data in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let delivery_id = format!("{delivery_id}\u{ffff}\u{1f99e}");
+            let message = Message::Event(EventMessage { delivery_id, body: Body::inline(Packed::pack(&data)), ..event() });
+            let text = message.encode().expect("encode");
+            prop_assert!(text.is_ascii());
+            prop_assert_eq!(Message::decode(&text).expect("decode"), message);
+        }
+
+        #[test]
+        fn no_text_makes_reading_panic(text in "\\PC*") {
+            drop(Message::decode(&text));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Configuration versions in the registry table.
+//!
+//! `apply` puts a new version; functions look for it every few seconds and keep what they compiled. Key: `kind`, `name`. The item
+//! `config`/`current` holds the version in use; `config`/`v00000012` each one that was.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use clawbridge_aws::explain;
+use clawbridge_clock::Timestamp;
+use clawbridge_config::{Compiled, Config, Diagnostic};
+use clawbridge_packed::{Encoding, Packed};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// How long a function works with a configuration before it looks for a newer one.
+pub const FRESH: Duration = Duration::from_secs(5);
+
+/// The largest configuration document, bytes of JSON.
+pub const MAX_CONFIG_BYTES: usize = 4 * 1024 * 1024;
+
+/// The largest packed document: an item holds 400 KB.
+const MAX_PACKED_BYTES: usize = 380 * 1024;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// DynamoDB refused or did not answer.
+    #[error("the registry table: {0}")]
+    Table(String),
+    /// What is in the table does not work.
+    #[error("configuration version {version} does not work: {reason}; apply one that does")]
+    Invalid {
+        /// Its number.
+        version: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Somebody else applied a version in the same moment.
+    #[error("another version was applied in the same moment; look at it and apply again")]
+    Raced,
+    /// Too large for the table.
+    #[error("the configuration is {bytes} bytes after compression; {MAX_PACKED_BYTES} fit into the registry")]
+    TooLarge {
+        /// Its packed size, bytes.
+        bytes: usize,
+    },
+}
+
+/// A configuration with its number.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// Its number; 0 for the empty configuration that there is before the first.
+    pub number: u64,
+    /// The configuration, ready to use.
+    pub config: Arc<Compiled>,
+}
+
+/// The table's configuration versions, with what was read last. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    client: Client,
+    table: String,
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    version: Version,
+    checked_at: Instant,
+}
+
+impl Registry {
+    /// The table named `table`.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Registry {
+        Registry { client, table, kept: Arc::default() }
+    }
+
+    /// The version in use, at most [`FRESH`] behind; older when the table does not answer, and the last one that worked when the
+    /// newest does not.
+    ///
+    /// # Errors
+    /// See [`RegistryError`]; only when there is nothing kept to go on with.
+    pub async fn current(&self) -> Result<Version, RegistryError> {
+        let mut kept = self.kept.lock().await;
+        if let Some(kept) = &*kept
+            && kept.checked_at.elapsed() < FRESH
+        {
+            return Ok(kept.version.clone());
+        }
+        let version = match (self.read(kept.as_ref().map(|kept| kept.version.number)).await, &*kept) {
+            (Ok(Some(version)), _) => version,
+            (Ok(None), Some(kept)) => kept.version.clone(),
+            (Ok(None), None) => Version { number: 0, config: Arc::new(empty()?) },
+            (Err(_), Some(kept)) => kept.version.clone(),
+            (Err(error), None) => return Err(error),
+        };
+        *kept = Some(Kept { version: version.clone(), checked_at: Instant::now() });
+        Ok(version)
+    }
+
+    /// The version in the table, or `None` if that is the `known` one or there is none.
+    async fn read(&self, known: Option<u64>) -> Result<Option<Version>, RegistryError> {
+        let Some((number, packed)) = self.document().await? else { return Ok(None) };
+        if known == Some(number) {
+            return Ok(None);
+        }
+        let invalid = |reason: String| RegistryError::Invalid { version: number, reason };
+        let json = packed.unpack(MAX_CONFIG_BYTES).map_err(|error| invalid(error.to_string()))?;
+        let config = Compiled::from_json(&json)
+            .map_err(|problems| invalid(problems.first().map(ToString::to_string).unwrap_or_default()))?;
+        Ok(Some(Version { number, config: Arc::new(config) }))
+    }
+
+    async fn document(&self) -> Result<Option<(u64, Packed)>, RegistryError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("kind", s("config"))
+            .key("name", s("current"))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| RegistryError::Table(explain(&error)))?;
+        let Some(item) = answer.item else { return Ok(None) };
+        let number = item.get("version").and_then(|value| value.as_n().ok()).and_then(|text| text.parse().ok());
+        let encoding = item.get("encoding").and_then(|value| value.as_s().ok()).and_then(|word| Encoding::parse(word));
+        let document = item.get("document").and_then(|value| value.as_b().ok());
+        match (number, encoding, document) {
+            (Some(number), Some(encoding), Some(document)) => {
+                Ok(Some((number, Packed { encoding, bytes: document.as_ref().to_vec() })))
+            }
+            _ => Err(RegistryError::Table("the item config/current is not of the expected form".to_owned())),
+        }
+    }
+
+    /// Puts `config` as a new version and returns its number; the number in use, without a write, if that is the same configuration.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub async fn apply(&self, config: &Config, now: Timestamp) -> Result<u64, RegistryError> {
+        let packed = Packed::pack(&config.to_json());
+        if packed.bytes.len() > MAX_PACKED_BYTES {
+            return Err(RegistryError::TooLarge { bytes: packed.bytes.len() });
+        }
+        let number = match self.document().await? {
+            Some((number, current)) if current == packed => return Ok(number),
+            Some((number, _)) => number + 1,
+            None => 1,
+        };
+        let item = |name: &str| {
+            Put::builder()
+                .table_name(&self.table)
+                .item("kind", s("config"))
+                .item("name", s(name))
+                .item("version", AttributeValue::N(number.to_string()))
+                .item("encoding", s(packed.encoding.as_str()))
+                .item("document", AttributeValue::B(Blob::new(packed.bytes.clone())))
+                .item("applied_at", AttributeValue::N(now.millis().to_string()))
+        };
+        let current = item("current")
+            .condition_expression("attribute_not_exists(version) OR version = :before")
+            .expression_attribute_values(":before", AttributeValue::N((number - 1).to_string()))
+            .build();
+        let archived = item(&format!("v{number:08}")).condition_expression("attribute_not_exists(kind)").build();
+        let (Ok(current), Ok(archived)) = (current, archived) else {
+            return Err(RegistryError::Table("the write could not be built".to_owned()));
+        };
+        let write = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().put(current).build())
+            .transact_items(TransactWriteItem::builder().put(archived).build());
+        match write.send().await {
+            Ok(_) => Ok(number),
+            Err(SdkError::ServiceError(context)) if context.err().is_transaction_canceled_exception() => {
+                Err(RegistryError::Raced)
+            }
+            Err(error) => Err(RegistryError::Table(explain(&error))),
+        }
+    }
+}
+
+/// The configuration that there is before the first.
+fn empty() -> Result<Compiled, RegistryError> {
+    let invalid = |problems: Vec<Diagnostic>| RegistryError::Invalid {
+        version: 0,
+        reason: problems.first().map(ToString::to_string).unwrap_or_default(),
+    };
+    Config::default().compile().map_err(invalid)
+}
+
+fn s(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}

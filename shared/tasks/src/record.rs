@@ -1,0 +1,200 @@
+//! The record of a task, as it stands in the `tasks` table.
+
+use crate::error::TaskError;
+use clawbridge_clock::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// To be run at [`Record::retry_at`].
+    Queued,
+    /// Somebody is at it until [`Record::lease_until`]; after that its outcome is unknown.
+    Running,
+    /// Done; the result is kept.
+    Succeeded,
+    /// Given up; the error is kept.
+    Failed,
+    /// Its outcome is unknown and it must not be repeated: a person decides.
+    Parked,
+}
+
+impl State {
+    /// All of them, for commands and indexes.
+    pub const ALL: [State; 5] = [State::Queued, State::Running, State::Succeeded, State::Failed, State::Parked];
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Running => "running",
+            State::Succeeded => "succeeded",
+            State::Failed => "failed",
+            State::Parked => "parked",
+        }
+    }
+
+    /// From the word for it.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// The event and the route that made a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Event id.
+    pub event: String,
+    /// Route name.
+    pub route: String,
+}
+
+/// One attempt that ended, as the record remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub n: u32,
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long the call took, milliseconds.
+    pub ms: u64,
+    /// `succeeded`, `retry`, `failed` or `parked`.
+    pub decision: String,
+    /// HTTP status of the upstream, if it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Error code, if it did not succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Record {
+    /// [`task_id`] of tool and key.
+    pub id: String,
+    /// Tool name.
+    pub tool: String,
+    /// Idempotency key within the tool.
+    pub key: String,
+    /// Where it came from, unless a person or the API made it.
+    pub origin: Option<Origin>,
+    /// [`input_hash`] of the input.
+    pub input_hash: String,
+    /// The input.
+    pub input: Value,
+    /// Where it stands.
+    pub state: State,
+    /// Claims so far; the fence.
+    pub attempt: u32,
+    /// Attempts that the upstream made fail. Attempts that the worker did not live to finish are not among them.
+    pub failures: u32,
+    /// How long one claim holds.
+    pub lease: Duration,
+    /// Until when the present claim holds.
+    pub lease_until: Option<Timestamp>,
+    /// When it may run next.
+    pub retry_at: Option<Timestamp>,
+    /// What the tool returned. `None` also where it was too large to keep (then `result_omitted`).
+    pub result: Option<Value>,
+    /// The result was too large to keep.
+    pub result_omitted: bool,
+    /// The last failure.
+    pub error: Option<TaskError>,
+    /// Attempts that ended.
+    pub attempts: Vec<Attempt>,
+    /// How many tasks' events lie between a provider's delivery and this task.
+    pub hops: u32,
+    /// When it was first claimed.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A record that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the record of task {id} cannot be read: {what}")]
+pub struct RecordError {
+    /// Task id, if even that could be read.
+    pub id: String,
+    /// Which attribute, and how.
+    pub what: String,
+}
+
+/// A task's id: `task_` and 24 hexadecimal digits of a SHA-256 over tool and key. The same tool and key are the same task.
+#[must_use]
+pub fn task_id(tool: &str, key: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(tool.as_bytes());
+    hash.update([0]);
+    hash.update(key.as_bytes());
+    format!("task_{}", &hex::encode(hash.finalize())[..24])
+}
+
+/// A fingerprint of an input, the same whatever the order of its members: 32 hexadecimal digits of a SHA-256.
+#[must_use]
+pub fn input_hash(input: &Value) -> String {
+    let mut hash = Sha256::new();
+    feed(input, &mut hash);
+    hex::encode(&hash.finalize()[..16])
+}
+
+/// Whether serde_json's map sorts its members depends on a feature that any crate in the build may switch on, so they are sorted here.
+fn feed(value: &Value, hash: &mut Sha256) {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(name, _)| *name);
+            hash.update(b"{");
+            for (name, value) in members {
+                feed(&Value::String(name.clone()), hash);
+                feed(value, hash);
+            }
+            hash.update(b"}");
+        }
+        Value::Array(items) => {
+            hash.update(b"[");
+            for item in items {
+                feed(item, hash);
+            }
+            hash.update(b"]");
+        }
+        // A scalar's text ends where the next one begins: strings are quoted, and a comma follows each.
+        scalar => hash.update(format!("{scalar},").as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn tool_and_key_are_told_apart() {
+        assert_eq!(task_id("a", "b"), task_id("a", "b"));
+        assert_ne!(task_id("a", "b"), task_id("ab", ""));
+        assert_eq!(task_id("a", "b").len(), 29);
+    }
+
+    #[test]
+    fn the_order_of_members_does_not_change_an_inputs_fingerprint() {
+        let one: Value = serde_json::from_str("{\"a\":1,\"b\":[{\"c\":2,\"d\":3}]}").expect("JSON");
+        let two: Value = serde_json::from_str("{\"b\":[{\"d\":3,\"c\":2}],\"a\":1}").expect("JSON");
+        assert_eq!(input_hash(&one), input_hash(&two));
+        assert_ne!(input_hash(&one), input_hash(&json!({"a": 1})));
+    }
+
+    #[test]
+    fn states_are_read_back_from_their_words() {
+        for state in State::ALL {
+            assert_eq!(State::parse(state.as_str()), Some(state));
+        }
+        assert_eq!(State::parse("done"), None);
+    }
+}

@@ -1,0 +1,263 @@
+//! One call.
+
+use crate::classify::{Answer, classify, unexpected};
+use crate::client::{Clients, Forbidden, Via, call_error};
+use clawbridge_config::{Auth, Compiled, CompiledTool, Effect, Violation};
+use clawbridge_secrets::{SecretError, SecretValue, Secrets, Stage};
+use clawbridge_tasks::{Class, Code, TaskError};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Client, Method, Url};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use url::Host;
+
+/// What came of a call.
+#[derive(Clone, Debug)]
+pub struct Called {
+    /// The result, or the error.
+    pub answer: Result<Value, TaskError>,
+    /// HTTP status of the upstream, if it answered.
+    pub status: Option<u16>,
+}
+
+impl Called {
+    /// A call that was not made.
+    #[must_use]
+    pub fn unsent(error: TaskError) -> Called {
+        Called { status: error.status, answer: Err(error) }
+    }
+}
+
+/// Makes calls for one configuration. Clones share connections and the cache of secrets.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    clients: Clients,
+    secrets: Secrets,
+    bridge_url: Arc<str>,
+}
+
+/// A request, complete but for its credential.
+struct Prepared {
+    client: Client,
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Option<Vec<u8>>,
+}
+
+/// An answer, read to the bound.
+struct Received {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    /// There was more.
+    cut: bool,
+}
+
+impl Caller {
+    /// For the tools of `config`. `bridge_url` is where `bridge:` addresses lead; empty if nowhere.
+    #[must_use]
+    pub fn new(config: Arc<Compiled>, secrets: Secrets, bridge_url: &str) -> Caller {
+        Caller { clients: Clients::new(config), secrets, bridge_url: bridge_url.trim_end_matches('/').into() }
+    }
+
+    /// Calls `tool` with `input`, as the task named `task`, within the tool's time limit and `left`.
+    pub async fn call(&self, tool: &CompiledTool, input: &Value, task: &str, left: Duration) -> Called {
+        let limit = tool.tool().timeout.duration().min(left);
+        match self.attempt(tool, input, task, limit).await {
+            Ok((status, result)) => Called { answer: Ok(result), status: Some(status) },
+            // For a tool that only reads, that there is nothing is an answer.
+            Err(error) if error.code == Code::NotFound && tool.tool().effect == Effect::Read => {
+                Called { status: error.status, answer: Ok(Value::Null) }
+            }
+            Err(error) => Called::unsent(error),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        tool: &CompiledTool,
+        input: &Value,
+        task: &str,
+        limit: Duration,
+    ) -> Result<(u16, Value), TaskError> {
+        tool.check_input(input).map_err(|violations| {
+            invalid(format!("the input does not fit the tool's input schema: {}", list(&violations)))
+        })?;
+        let prepared = self.prepare(tool, input, task)?;
+        let mut secret = self.secret(tool).await?;
+        let mut received = send(&prepared, tool, secret.as_deref(), limit).await?;
+        if received.status == 401
+            && let Some(newer) = self.newer_secret(tool, secret.as_deref()).await
+        {
+            // The key was rotated since it was last read. A call that was refused as unauthenticated has not acted.
+            secret = Some(newer);
+            received = send(&prepared, tool, secret.as_deref(), limit).await?;
+        }
+        let header = |name: HeaderName| received.headers.get(name).and_then(|value| value.to_str().ok());
+        let answer = Answer {
+            status: received.status,
+            content_type: header(CONTENT_TYPE).unwrap_or_default(),
+            retry_after: header(RETRY_AFTER),
+            location: header(LOCATION),
+            body: &received.body,
+        };
+        let secret = secret.as_deref();
+        if received.cut && (200..300).contains(&received.status) {
+            let reason = format!("the answer is larger than max_response, {} bytes", tool.tool().max_response.bytes());
+            return Err(unexpected(&answer, secret, &reason));
+        }
+        let result = classify(&answer, secret, SystemTime::now())?;
+        tool.check_output(&result).map_err(|violations| {
+            unexpected(
+                &answer,
+                secret,
+                &format!("the answer does not fit the tool's output schema: {}", list(&violations)),
+            )
+        })?;
+        Ok((received.status, result))
+    }
+
+    fn prepare(&self, tool: &CompiledTool, input: &Value, task: &str) -> Result<Prepared, TaskError> {
+        let url = tool.url(input).map_err(|error| invalid(format!("url: {error}")))?;
+        let (url, inside) = match url.strip_prefix("bridge:") {
+            Some(path) if self.bridge_url.is_empty() => {
+                return Err(invalid(format!(
+                    "the tool calls the bridge itself (bridge:{path}), and BRIDGE_URL is not set"
+                )));
+            }
+            Some(path) => (format!("{}{path}", self.bridge_url), true),
+            None => (url, false),
+        };
+        let url = Url::parse(&url).map_err(|error| invalid(format!("url: {error}")))?;
+        if !inside {
+            self.check_literal(&url)?;
+        }
+        let method = Method::from_bytes(tool.tool().method.as_str().as_bytes())
+            .map_err(|error| invalid(format!("method: {error}")))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        for (name, value) in tool.headers(input).map_err(|error| invalid(format!("headers: {error}")))? {
+            let (name, value) = header_pair(&name, &value)?;
+            headers.insert(name, value);
+        }
+        let body = tool
+            .body(input)
+            .map_err(|error| invalid(format!("body: {error}")))?
+            .map(|body| body.to_string().into_bytes());
+        if body.is_some() {
+            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        }
+        if let Some(name) = &tool.tool().idempotency_header {
+            let (name, value) = header_pair(name, task)?;
+            headers.insert(name, value);
+        }
+        let via = match (inside, tool.tool().effect) {
+            (true, _) => Via::Inside,
+            (false, Effect::Unsafe) => Via::Fresh,
+            (false, Effect::Read | Effect::Idempotent | Effect::Keyed) => Via::Shared,
+        };
+        Ok(Prepared { client: self.clients.get(via)?, method, url, headers, body })
+    }
+
+    /// An address in the URL itself does not pass through the resolver.
+    fn check_literal(&self, url: &Url) -> Result<(), TaskError> {
+        let address = match url.host() {
+            Some(Host::Ipv4(address)) => address.into(),
+            Some(Host::Ipv6(address)) => address.into(),
+            Some(Host::Domain(_)) => return Ok(()),
+            None => return Err(invalid("url: it names no host".to_owned())),
+        };
+        if self.clients.may_call(address) {
+            return Ok(());
+        }
+        Err((&Forbidden { host: url.host_str().unwrap_or_default().to_owned(), address }).into())
+    }
+
+    async fn secret(&self, tool: &CompiledTool) -> Result<Option<String>, TaskError> {
+        let Some(auth) = &tool.tool().auth else { return Ok(None) };
+        match self.secrets.get(&auth.secret, Stage::Current).await {
+            Ok(value) => readable(auth, &value).map(Some),
+            Err(error @ SecretError::Missing { .. }) => {
+                let message = format!("{error}; `clawbridge secret set {}` makes it", auth.secret);
+                Err(TaskError::unsent(Code::CredentialUnavailable, Class::Auth, message))
+            }
+            Err(error @ (SecretError::Unavailable { .. } | SecretError::Throttled { .. })) => {
+                Err(TaskError::unsent(Code::CredentialUnavailable, Class::Transient, error.to_string()))
+            }
+        }
+    }
+
+    /// The secret as it is now, if it is not the one that was just refused.
+    async fn newer_secret(&self, tool: &CompiledTool, refused: Option<&str>) -> Option<String> {
+        let auth = tool.tool().auth.as_ref()?;
+        let value = self.secrets.get_again(&auth.secret, Stage::Current).await.ok()?;
+        readable(auth, &value).ok().filter(|secret| Some(secret.as_str()) != refused)
+    }
+}
+
+async fn send(
+    prepared: &Prepared,
+    tool: &CompiledTool,
+    secret: Option<&str>,
+    limit: Duration,
+) -> Result<Received, TaskError> {
+    let mut headers = prepared.headers.clone();
+    if let (Some(auth), Some(secret)) = (&tool.tool().auth, secret) {
+        let (name, mut value) = header_pair(&auth.header, &format!("{}{secret}", auth.prefix))?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    let mut request =
+        prepared.client.request(prepared.method.clone(), prepared.url.clone()).headers(headers).timeout(limit);
+    if let Some(body) = &prepared.body {
+        request = request.body(body.clone());
+    }
+    let mut response = request.send().await.map_err(|error| call_error(&error))?;
+    let bound = tool.tool().max_response.bytes();
+    let mut received = Received {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body: Vec::new(),
+        cut: false,
+    };
+    while let Some(chunk) = response.chunk().await.map_err(|error| call_error(&error))? {
+        let room = bound - received.body.len();
+        if chunk.len() > room {
+            received.body.extend_from_slice(&chunk[..room]);
+            received.cut = true;
+            break;
+        }
+        received.body.extend_from_slice(&chunk);
+    }
+    Ok(received)
+}
+
+fn readable(auth: &Auth, value: &SecretValue) -> Result<String, TaskError> {
+    let text = std::str::from_utf8(value.expose()).map(str::trim).unwrap_or_default();
+    if text.is_empty() || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        let message =
+            format!("the secret {} is empty or not a text that a header can carry; set it again", auth.secret);
+        return Err(TaskError::unsent(Code::CredentialUnavailable, Class::Auth, message));
+    }
+    Ok(text.to_owned())
+}
+
+fn header_pair(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), TaskError> {
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(format!("{name} is not a header name")))?;
+    let value =
+        HeaderValue::from_str(value).map_err(|_| invalid(format!("the value of header {name} cannot be sent")))?;
+    Ok((name, value))
+}
+
+fn invalid(message: String) -> TaskError {
+    TaskError::unsent(Code::ValidationError, Class::Client, message)
+}
+
+fn list(violations: &[Violation]) -> String {
+    let shown: Vec<String> =
+        violations.iter().take(5).map(|violation| format!("{}: {}", violation.pointer, violation.message)).collect();
+    let more = violations.len().saturating_sub(shown.len());
+    if more == 0 { shown.join("; ") } else { format!("{}; and {more} more", shown.join("; ")) }
+}

@@ -1,0 +1,200 @@
+//! The HTTP clients that tools call with.
+//!
+//! rustls with ring and an embedded copy of Mozilla's roots; no proxy from the environment, no redirects, no cookies, no referrer. They are
+//! built when the first tool is called, so that a cold start without a call does not pay for them.
+
+use crate::address::is_public;
+use clawbridge_config::Compiled;
+use clawbridge_tasks::{Class, Code, TaskError};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, redirect};
+use std::error::Error;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Time to connect, name resolution and TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long an idle connection is kept: shorter than what servers commonly allow, so that it is seldom found closed.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Which client a call needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// A public address, over a connection that may have been used before.
+    Shared,
+    /// A public address, over a connection of its own: a reused one that the upstream closes in the same moment leaves it open
+    /// whether the call was received, and tools that must not act twice would have to be parked for nothing.
+    Fresh,
+    /// The bridge itself.
+    Inside,
+}
+
+/// The clients, built when they are needed.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients {
+    config: Arc<Compiled>,
+    shared: Arc<OnceLock<Client>>,
+    fresh: Arc<OnceLock<Client>>,
+    inside: Arc<OnceLock<Client>>,
+}
+
+impl Clients {
+    pub(crate) fn new(config: Arc<Compiled>) -> Clients {
+        Clients { config, shared: Arc::default(), fresh: Arc::default(), inside: Arc::default() }
+    }
+
+    /// Whether `address` may be called by tools.
+    pub(crate) fn may_call(&self, address: IpAddr) -> bool {
+        may_call(&self.config, address)
+    }
+
+    pub(crate) fn get(&self, via: Via) -> Result<Client, TaskError> {
+        let (slot, idle_connections, guard) = match via {
+            Via::Shared => (&self.shared, 8, true),
+            Via::Fresh => (&self.fresh, 0, true),
+            Via::Inside => (&self.inside, 8, false),
+        };
+        if let Some(client) = slot.get() {
+            return Ok(client.clone());
+        }
+        let resolver = guard.then(|| GuardedResolver { config: self.config.clone() });
+        let client = build(idle_connections, resolver, None)?;
+        Ok(slot.get_or_init(|| client).clone())
+    }
+}
+
+fn may_call(config: &Compiled, address: IpAddr) -> bool {
+    is_public(address) || config.allows(address)
+}
+
+/// A client of the same make without the guard, for commands that a person types: they call the stack's own addresses.
+///
+/// # Errors
+/// The client could not be set up.
+pub fn client_for_commands(timeout: Duration) -> Result<Client, TaskError> {
+    build(8, None, Some(timeout))
+}
+
+fn build(
+    idle_connections: usize,
+    resolver: Option<GuardedResolver>,
+    timeout: Option<Duration>,
+) -> Result<Client, TaskError> {
+    let failed = |error: &dyn Error| {
+        let message = format!("the HTTP client could not be set up: {error}");
+        TaskError::unsent(Code::Unavailable, Class::Transient, message)
+    };
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(&error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut builder = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .http1_only()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(idle_connections)
+        .user_agent(concat!("clawbridge/", env!("CARGO_PKG_VERSION")));
+    if let Some(timeout) = timeout {
+        builder = builder.timeout(timeout);
+    }
+    if let Some(resolver) = resolver {
+        builder = builder.dns_resolver(Arc::new(resolver));
+    }
+    builder.build().map_err(|error| failed(&error))
+}
+
+/// Resolves names and refuses those that lead, with any of their addresses, where nothing may be called. What it returns is what is connected to.
+#[derive(Debug)]
+struct GuardedResolver {
+    config: Arc<Compiled>,
+}
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let config = self.config.clone();
+        Box::pin(async move {
+            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            if let Some(address) = addresses.iter().map(SocketAddr::ip).find(|ip| !may_call(&config, *ip)) {
+                return Err(
+                    Box::new(Forbidden { host: name.as_str().to_owned(), address }) as Box<dyn Error + Send + Sync>
+                );
+            }
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// A name or literal that leads to an address which may not be called.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Forbidden {
+    pub(crate) host: String,
+    pub(crate) address: IpAddr,
+}
+
+impl fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} leads to {}, which is not a public address; if the tool may call it, add it to [network] allow",
+            self.host, self.address
+        )
+    }
+}
+
+impl Error for Forbidden {}
+
+impl From<&Forbidden> for TaskError {
+    fn from(forbidden: &Forbidden) -> TaskError {
+        TaskError::unsent(Code::AddressForbidden, Class::Client, forbidden.to_string())
+    }
+}
+
+/// What a failed call means. Until the connection stands nothing was sent; after that the upstream may have acted.
+pub(crate) fn call_error(error: &reqwest::Error) -> TaskError {
+    if let Some(forbidden) = cause::<Forbidden>(error) {
+        return forbidden.into();
+    }
+    let (code, message) = match (error.is_connect(), error.is_timeout()) {
+        (true, true) => (Code::Unavailable, "no connection to the upstream in time".to_owned()),
+        (true, false) => (Code::Unavailable, format!("no connection to the upstream: {}", innermost(error))),
+        (false, true) => (Code::Timeout, "no complete answer from the upstream in time".to_owned()),
+        (false, false) if error.is_builder() => {
+            let message = format!("the call could not be built: {}", innermost(error));
+            return TaskError::unsent(Code::ValidationError, Class::Client, message);
+        }
+        (false, false) => {
+            (Code::Unavailable, format!("the connection broke before the answer was whole: {}", innermost(error)))
+        }
+    };
+    TaskError { may_have_acted: !error.is_connect(), ..TaskError::unsent(code, Class::Transient, message) }
+}
+
+fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The last cause, which names the trouble without the URL (it may hold values from outside).
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,14 @@
+//! Tools: one declared call of an external API, from typed input to typed output.
+//!
+//! Around each call, in this order: input schema, credentials, request, classification of the answer, output schema. Nothing is called that
+//! is not public unless allowed, redirects are not followed, answers are read to a bound.
+
+mod address;
+mod call;
+mod classify;
+mod client;
+
+pub use address::is_public;
+pub use call::{Called, Caller};
+pub use classify::{Answer, classify};
+pub use client::client_for_commands;

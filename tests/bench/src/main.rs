@@ -1,0 +1,233 @@
+//! Benchmarks: figures side by side, no verdicts.
+//!
+//! `local` measures the whole bridge as `clawbridge dev` runs it; `lambda` measures the functions' binaries under a Lambda Runtime API.
+//! Everything is on loopback, and bounded in count and in time.
+
+mod aws;
+mod counting;
+mod failure;
+mod fixtures;
+mod lambda;
+mod load;
+mod local;
+mod process;
+mod report;
+mod runtime_api;
+mod stats;
+mod stub;
+mod wire;
+
+use clap::{Parser, ValueEnum};
+use failure::Failure;
+use lambda::{Function, Kind};
+use process::Machine;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Measures Clawbridge and prints figures; what they mean is for the reader to say.
+#[derive(Debug, Parser)]
+#[command(name = "clawbridge-bench", version, about)]
+#[command(
+    after_help = "Figures of one run on one machine compare with each other; they do not compare with another machine's."
+)]
+struct Cli {
+    /// What to measure.
+    #[arg(value_enum, default_value_t = What::All)]
+    what: What,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// A tenth of the work: to see that it runs, not to compare.
+    #[arg(long)]
+    quick: bool,
+    /// The bridge [default: clawbridge beside this program].
+    #[arg(long, value_name = "PATH")]
+    clawbridge: Option<PathBuf>,
+    /// A binary of function webhook; several are measured side by side [default: target/lambda/webhook/bootstrap].
+    #[arg(long, value_name = "PATH")]
+    webhook: Vec<PathBuf>,
+    /// A binary of function worker; several are measured side by side [default: target/lambda/worker/bootstrap].
+    #[arg(long, value_name = "PATH")]
+    worker: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// The bridge on one machine.
+    Local,
+    /// The functions as Lambda runs them.
+    Lambda,
+    /// Both.
+    All,
+}
+
+/// Which programs are measured.
+#[derive(Debug)]
+struct Programs {
+    clawbridge: PathBuf,
+    functions: Vec<Function>,
+}
+
+impl Programs {
+    /// `beside` is the folder of this program: target/release.
+    fn of(cli: &Cli, beside: &Path) -> Programs {
+        let built = beside.parent().unwrap_or(beside).join("lambda");
+        let functions =
+            [(Kind::Webhook, &cli.webhook), (Kind::Worker, &cli.worker)].into_iter().flat_map(|(kind, named)| {
+                let paths =
+                    if named.is_empty() { vec![built.join(kind.name()).join("bootstrap")] } else { named.clone() };
+                paths.into_iter().map(move |path| Function { kind, path })
+            });
+        Programs {
+            clawbridge: cli
+                .clawbridge
+                .clone()
+                .unwrap_or_else(|| beside.join(format!("clawbridge{}", std::env::consts::EXE_SUFFIX))),
+            functions: functions.collect(),
+        }
+    }
+
+    /// All of them are looked for before the first is measured: a run takes minutes.
+    fn check(&self, what: What) -> Result<(), Failure> {
+        Failure::unless_file(&self.clawbridge, "cargo build --release -p clawbridge", "--clawbridge")?;
+        if what == What::Local {
+            return Ok(());
+        }
+        for function in &self.functions {
+            let (build, option) = match function.kind {
+                Kind::Webhook => ("cargo lambda build --profile lambda -p clawbridge-webhook", "--webhook"),
+                Kind::Worker => ("cargo lambda build --profile lambda -p clawbridge-worker", "--worker"),
+            };
+            Failure::unless_file(&function.path, build, option)?;
+        }
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("{}", Failure::harness("the runtime", error));
+            return ExitCode::FAILURE;
+        }
+    };
+    // Whichever ends first, what it started is dropped here, and with that killed.
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = run(&cli) => ended,
+            () = interrupted() => Err(Failure::Interrupted),
+        }
+    });
+    match ended {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: &Cli) -> Result<String, Failure> {
+    let this = std::env::current_exe().map_err(|error| Failure::harness("the path of this program", error))?;
+    let programs = Programs::of(cli, this.parent().unwrap_or(Path::new(".")));
+    programs.check(cli.what)?;
+    let (local_plan, lambda_plan) = plans(cli.quick);
+    let local = match cli.what {
+        What::Local | What::All => Some(local::measure(&programs.clawbridge, local_plan).await?),
+        What::Lambda => None,
+    };
+    let lambda = match cli.what {
+        What::Lambda | What::All => {
+            Some(lambda::measure(&programs.clawbridge, &programs.functions, lambda_plan).await?)
+        }
+        What::Local => None,
+    };
+    let machine = Machine::this();
+    if cli.json {
+        return Ok(format!("{}\n", json!({"machine": machine, "quick": cli.quick, "local": local, "lambda": lambda})));
+    }
+    let mut text = report::machine(&machine);
+    text.extend(local.iter().map(report::local));
+    text.extend(lambda.iter().map(report::lambda));
+    Ok(text)
+}
+
+fn plans(quick: bool) -> (local::Plan, lambda::Plan) {
+    let burst_limit = Duration::from_secs(10);
+    if quick {
+        (
+            local::Plan { warm_up: 10, burst: 200, burst_limit, steady: 40, rate: 20 },
+            lambda::Plan { cold_starts: 3, series: 1, webhook: 100, worker: 10, warm_up: 2, counted: 5 },
+        )
+    } else {
+        (
+            local::Plan { warm_up: 50, burst: 3000, burst_limit, steady: 300, rate: 20 },
+            lambda::Plan { cold_starts: 9, series: 3, webhook: 1000, worker: 100, warm_up: 20, counted: 20 },
+        )
+    }
+}
+
+async fn interrupted() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _asked = interrupt.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        assert_eq!(Cli::parse_from(["bench"]).what, What::All);
+    }
+
+    #[test]
+    fn programs_are_looked_for_where_cargo_puts_them() {
+        let cli = Cli::parse_from(["bench", "lambda", "--worker", "a", "--worker", "b"]);
+        let programs = Programs::of(&cli, Path::new("/t/release"));
+        assert!(programs.clawbridge.starts_with("/t/release"));
+        let paths: Vec<&str> = programs.functions.iter().filter_map(|function| function.path.to_str()).collect();
+        assert_eq!(paths, ["/t/lambda/webhook/bootstrap", "a", "b"]);
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named_with_what_builds_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let there = dir.path().join("clawbridge");
+        std::fs::write(&there, "").expect("a file");
+        let cli = Cli::parse_from(["bench", "--clawbridge".as_ref(), there.as_os_str()]);
+        let programs = Programs::of(&cli, dir.path());
+        programs.check(What::Local).expect("local needs the bridge alone");
+        let error = programs.check(What::All).expect_err("no functions").to_string();
+        assert!(
+            error.contains("BINARY_MISSING") && error.contains("--webhook") && error.contains("cargo lambda build"),
+            "{error}"
+        );
+        let cli = Cli::parse_from(["bench", "--clawbridge", "/nowhere/clawbridge"]);
+        let error = Programs::of(&cli, dir.path()).check(What::Local).expect_err("no bridge").to_string();
+        assert!(
+            error.contains("/nowhere/clawbridge") && error.contains("cargo build --release -p clawbridge"),
+            "{error}"
+        );
+    }
+}
