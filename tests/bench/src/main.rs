@@ -215,7 +215,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let there = dir.path().join("clawbridge");
         std::fs::write(&there, "").expect("a file");
-        let cli = Cli::parse_from(["bench", "--clawbridge".as_ref(), there.as_os_str()]);
+        let cli = Cli::parse_from(["bench".as_ref(), "--clawbridge".as_ref(), there.as_os_str()]);
         let programs = Programs::of(&cli, dir.path());
         programs.check(What::Local).expect("local needs the bridge alone");
         let error = programs.check(What::All).expect_err("no functions").to_string();

@@ -36,7 +36,7 @@ impl Server {
     pub(crate) async fn start<A, F>(answer: A) -> Result<Server, Failure>
     where
         A: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Response<Bytes>> + Send,
+        F: Future<Output = Response<Bytes>> + Send + 'static,
     {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| Failure::harness("a port", error))?;
         let address = listener.local_addr().map_err(|error| Failure::harness("a port", error))?;
@@ -51,7 +51,7 @@ impl Server {
 async fn accept<A, F>(listener: TcpListener, answer: A)
 where
     A: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Bytes>> + Send,
+    F: Future<Output = Response<Bytes>> + Send + 'static,
 {
     let mut connections = JoinSet::new();
     loop {

@@ -1,0 +1,30 @@
+//! What the tests stand on: a bridge of their own each, and an API for its tools to call.
+
+mod bridge;
+mod stub;
+
+pub(crate) use bridge::{Answer, Bridge, Options};
+pub(crate) use stub::{Call, Reply, Stub};
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// How long a condition may take to come true. Generous: the tests share two cores.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for a condition and returns what it found; fails with `what` when it does not come true.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "did not happen within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The repository's root.
+pub(crate) fn root() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
