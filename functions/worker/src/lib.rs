@@ -20,7 +20,7 @@ use clawbridge_queue::{Message, Queue, SendError};
 use clawbridge_registry::{Registry, RegistryError};
 use clawbridge_secrets::{Ages, Secrets};
 use clawbridge_tasks::Tasks;
-use clawbridge_tools::Caller;
+use clawbridge_tools::{Caller, Deployment};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the function needs to know about its deployment.
@@ -36,6 +36,8 @@ pub struct Settings {
     pub registry_table: String,
     /// `BRIDGE_URL`: where `bridge:` addresses of tools lead; empty if nowhere.
     pub bridge_url: String,
+    /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
+    pub secret_prefix: String,
 }
 
 /// The function with its clients and caches. Clones share them.
@@ -46,7 +48,7 @@ pub struct Worker {
     registry: Registry,
     secrets: Secrets,
     queue: Queue,
-    bridge_url: Arc<str>,
+    deployment: Deployment,
     loaded: Arc<Mutex<Option<Loaded>>>,
 }
 
@@ -102,6 +104,7 @@ impl Worker {
             tasks_table: need("TASKS_TABLE")?,
             registry_table: need("REGISTRY_TABLE")?,
             bridge_url: read("BRIDGE_URL").unwrap_or_default(),
+            secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),
         };
         Worker::new(&Environment::of_this_process(), settings)
     }
@@ -119,7 +122,10 @@ impl Worker {
             registry: Registry::new(tables, settings.registry_table),
             secrets: Secrets::new(aws_sdk_secretsmanager::Client::new(&config), Ages::default()),
             queue: Queue::new(aws_sdk_sqs::Client::new(&config), settings.queue_url),
-            bridge_url: settings.bridge_url.into(),
+            deployment: Deployment {
+                bridge_url: settings.bridge_url.into(),
+                secret_prefix: settings.secret_prefix.into(),
+            },
             loaded: Arc::default(),
         })
     }
@@ -134,7 +140,7 @@ impl Worker {
         {
             return Ok(loaded.clone());
         }
-        let caller = Caller::new(version.config.clone(), self.secrets.clone(), &self.bridge_url);
+        let caller = Caller::new(version.config.clone(), self.secrets.clone(), self.deployment.clone());
         let loaded = Loaded { number: version.number, config: version.config, caller };
         clawbridge_journal::write(&Entry::ConfigLoaded { version: version.number });
         *slot = Some(loaded.clone());

@@ -18,8 +18,8 @@ pub struct CompileError {
 
 /// Why a program gave no usable result.
 ///
-/// The message of [`RunError::Failed`] may hold a piece of the input (at most 200 characters): it belongs beside the input,
-/// not into a log.
+/// What is displayed holds nothing of the input, so it may go into a log. The message inside [`RunError::Failed`] may hold a piece of
+/// it (at most 200 characters): it belongs beside the input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
     /// The program gave nothing (`empty`, `select` that did not match).
@@ -29,7 +29,7 @@ pub enum RunError {
     #[error("the program gave more than one output; write [...] around it to keep all, or first(...) to keep one")]
     ManyOutputs,
     /// The program raised an error: its own `error(...)`, or an operation that does not fit its operands.
-    #[error("the program failed: {message}")]
+    #[error("the program failed on this input: an operation does not fit its operands, or it raised an error itself")]
     Failed {
         /// What the program or the interpreter said, cut at 200 characters.
         message: String,

@@ -34,7 +34,27 @@ impl Called {
 pub struct Caller {
     clients: Clients,
     secrets: Secrets,
-    bridge_url: Arc<str>,
+    deployment: Deployment,
+}
+
+/// What tools need to know about the stack that they run in.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// Where `bridge:` addresses lead; empty if nowhere.
+    pub bridge_url: Arc<str>,
+    /// What stands for the first part of secrets' names, `clawbridge` in bridge.toml: one document serves several stacks.
+    pub secret_prefix: Arc<str>,
+}
+
+impl Deployment {
+    /// The name in this stack of a secret that bridge.toml names.
+    #[must_use]
+    pub fn secret_name(&self, declared: &str) -> String {
+        match declared.strip_prefix("clawbridge/") {
+            Some(rest) => format!("{}/{rest}", self.secret_prefix),
+            None => declared.to_owned(),
+        }
+    }
 }
 
 /// A request, complete but for its credential.
@@ -56,10 +76,10 @@ struct Received {
 }
 
 impl Caller {
-    /// For the tools of `config`. `bridge_url` is where `bridge:` addresses lead; empty if nowhere.
+    /// For the tools of `config`.
     #[must_use]
-    pub fn new(config: Arc<Compiled>, secrets: Secrets, bridge_url: &str) -> Caller {
-        Caller { clients: Clients::new(config), secrets, bridge_url: bridge_url.trim_end_matches('/').into() }
+    pub fn new(config: Arc<Compiled>, secrets: Secrets, deployment: Deployment) -> Caller {
+        Caller { clients: Clients::new(config), secrets, deployment }
     }
 
     /// Calls `tool` with `input`, as the task named `task`, within the tool's time limit and `left`.
@@ -122,12 +142,12 @@ impl Caller {
     fn prepare(&self, tool: &CompiledTool, input: &Value, task: &str) -> Result<Prepared, TaskError> {
         let url = tool.url(input).map_err(|error| invalid(format!("url: {error}")))?;
         let (url, inside) = match url.strip_prefix("bridge:") {
-            Some(path) if self.bridge_url.is_empty() => {
+            Some(path) if self.deployment.bridge_url.is_empty() => {
                 return Err(invalid(format!(
                     "the tool calls the bridge itself (bridge:{path}), and BRIDGE_URL is not set"
                 )));
             }
-            Some(path) => (format!("{}{path}", self.bridge_url), true),
+            Some(path) => (format!("{}{path}", self.deployment.bridge_url.trim_end_matches('/')), true),
             None => (url, false),
         };
         let url = Url::parse(&url).map_err(|error| invalid(format!("url: {error}")))?;
@@ -177,7 +197,7 @@ impl Caller {
 
     async fn secret(&self, tool: &CompiledTool) -> Result<Option<String>, TaskError> {
         let Some(auth) = &tool.tool().auth else { return Ok(None) };
-        match self.secrets.get(&auth.secret, Stage::Current).await {
+        match self.secrets.get(&self.deployment.secret_name(&auth.secret), Stage::Current).await {
             Ok(value) => readable(auth, &value).map(Some),
             Err(error @ SecretError::Missing { .. }) => {
                 let message = format!("{error}; `clawbridge secret set {}` makes it", auth.secret);
@@ -192,7 +212,7 @@ impl Caller {
     /// The secret as it is now, if it is not the one that was just refused.
     async fn newer_secret(&self, tool: &CompiledTool, refused: Option<&str>) -> Option<String> {
         let auth = tool.tool().auth.as_ref()?;
-        let value = self.secrets.get_again(&auth.secret, Stage::Current).await.ok()?;
+        let value = self.secrets.get_again(&self.deployment.secret_name(&auth.secret), Stage::Current).await.ok()?;
         readable(auth, &value).ok().filter(|secret| Some(secret.as_str()) != refused)
     }
 }

@@ -9,6 +9,6 @@ mod classify;
 mod client;
 
 pub use address::is_public;
-pub use call::{Called, Caller};
+pub use call::{Called, Caller, Deployment};
 pub use classify::{Answer, classify};
 pub use client::client_for_commands;

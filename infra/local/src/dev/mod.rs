@@ -72,6 +72,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         tasks_table: stack.tasks_table.clone(),
         registry_table: stack.registry_table.clone(),
         bridge_url: stack.endpoint_url.clone().unwrap_or_default(),
+        secret_prefix: stack.secret_prefix.clone(),
     };
     let worker = Worker::new(&environment, worker).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
 

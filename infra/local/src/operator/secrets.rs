@@ -18,14 +18,13 @@ pub(crate) async fn run(global: &Global, command: SecretCommand) -> Result<(), F
         None => from_standard_input()?,
     };
     let reached = Reached::stack(global).await?;
-    let tools = format!("{}/tools/", reached.stack.secret_prefix);
-    if !name.starts_with(&tools) || name.len() == tools.len() {
-        let message = format!(
-            "the functions may read tools' secrets below {tools}; call it {tools}{}",
-            name.rsplit('/').next().unwrap_or_default()
-        );
+    // bridge.toml says clawbridge/tools/…, whatever the stack's prefix is.
+    let Some(tool) = name.strip_prefix("clawbridge/tools/").filter(|tool| !tool.is_empty()) else {
+        let last = name.rsplit('/').next().unwrap_or_default();
+        let message = format!("tools may read secrets below clawbridge/tools/ alone; call it clawbridge/tools/{last}");
         return Err(Failure::negative("SECRET_NAME", message));
-    }
+    };
+    let name = format!("{}/tools/{tool}", reached.stack.secret_prefix);
     write(&reached, &name, &value, true).await?;
     if global.json {
         print_json(&json!({"set": true, "secret": name}));
