@@ -147,7 +147,7 @@ impl Webhook {
 fn kept(source: &Source, request: &Request) -> Vec<(String, String)> {
     let value = |name: &str| {
         let value = request.headers().get(name)?.to_str().ok()?;
-        (value.len() <= 1024).then(|| (name.to_owned(), value.to_owned()))
+        (value.len() <= 1024).then(|| (name.to_ascii_lowercase(), value.to_owned()))
     };
     kept_headers(source).into_iter().filter_map(value).collect()
 }

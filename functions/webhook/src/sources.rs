@@ -2,6 +2,7 @@
 
 use crate::answer::Answer;
 use clawbridge_clock::Timestamp;
+use clawbridge_queue::BRIDGE_SOURCE;
 use clawbridge_secrets::{SecretError, SecretValue, Secrets, Stage};
 use clawbridge_signatures::{Refusal, Request, Source, Verified, verify};
 use std::collections::HashMap;
@@ -29,11 +30,13 @@ pub(crate) enum Found<'a> {
 /// Parsed sources kept at most; a deployment has a handful.
 const MAX_PARSED: usize = 256;
 
-/// Whether `name` can be a source's: lower-case letters, digits, `-` and `_`, at most 64, a letter or digit first.
+/// Whether `name` can be a source's: lower-case letters, digits, `-` and `_`, at most 64, a letter or digit first. `bridge` cannot: events
+/// of that source are the bridge's own.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    name.len() <= 64
+    name != BRIDGE_SOURCE
+        && name.len() <= 64
         && name.bytes().next().is_some_and(allowed)
         && name.bytes().all(|byte| allowed(byte) || byte == b'-' || byte == b'_')
 }
@@ -51,12 +54,16 @@ impl Sources {
             Ok(value) => value,
             Err(error) => return Found::Refused(unread(&error)),
         };
-        let first = match self.attempt(&secret, Stage::Current, &current, request, now) {
-            Attempt::Refused(refusal) if refusal.another_secret_may_match() => refusal,
-            attempt => return attempt.into_found(),
+        let first = self.attempt(&secret, Stage::Current, &current, request, now);
+        let is_mismatch = match &first {
+            Attempt::Refused(refusal) if refusal.another_secret_may_match() => true,
+            Attempt::Verified { .. } | Attempt::Refused(_) => return first.into_found(),
+            // It may just have been mended.
+            Attempt::Broken(_) => false,
         };
         // No previous version, or Secrets Manager out of reach: then the current one has spoken.
-        if let Ok(previous) = self.secrets.get(&secret, Stage::Previous).await
+        if is_mismatch
+            && let Ok(previous) = self.secrets.get(&secret, Stage::Previous).await
             && let verified @ Attempt::Verified { .. } = self.attempt(&secret, Stage::Previous, &previous, request, now)
         {
             return verified.into_found();
@@ -66,7 +73,7 @@ impl Sources {
         {
             return self.attempt(&secret, Stage::Current, &newest, request, now).into_found();
         }
-        Found::Refused(Answer::unverified(&first))
+        first.into_found()
     }
 
     fn attempt<'a>(
@@ -142,7 +149,7 @@ mod tests {
         for name in ["stripe", "stripe-eu", "a", "9_lives", &"x".repeat(64)] {
             assert!(is_name(name), "{name}");
         }
-        for name in ["", "-a", "_a", "Stripe", "a/b", "a%2fb", "..", "a b", "é", &"x".repeat(65)] {
+        for name in ["", "-a", "_a", "Stripe", "a/b", "a%2fb", "..", "a b", "é", "bridge", &"x".repeat(65)] {
             assert!(!is_name(name), "{name}");
         }
     }

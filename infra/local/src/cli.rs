@@ -223,7 +223,7 @@ pub(crate) struct FileArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// The UTC day to list, 2026-11-21 [default: today and, if it has fewer, the days before, seven at most].
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = parse_day)]
     pub(crate) day: Option<String>,
     /// At most this many.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
@@ -234,6 +234,12 @@ pub(crate) struct ListArgs {
 pub(crate) struct IdArgs {
     /// Its id.
     pub(crate) id: String,
+}
+
+fn parse_day(day: &str) -> Result<String, String> {
+    let midnight = clawbridge_clock::Timestamp::parse_rfc3339(&format!("{day}T00:00:00Z"));
+    // Rendered again, so that there is one way to write it: the indexes are keyed by this text.
+    midnight.map(|at| at.day()).ok_or_else(|| "a day is written as 2026-11-21".to_owned())
 }
 
 fn parse_state(word: &str) -> Result<clawbridge_tasks::State, String> {

@@ -13,6 +13,7 @@ use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    end_quietly_when_nobody_reads();
     let cli = Cli::parse();
     let json = cli.global.json;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -23,6 +24,18 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure, json),
     }
+}
+
+/// `clawbridge events list | head -1`: a reader that has seen enough closes the pipe, and what `println!` makes of that is a panic.
+fn end_quietly_when_nobody_reads() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        if message.starts_with("failed printing to stdout") && message.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        report(panic);
+    }));
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
@@ -38,7 +51,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Check(args)) => operator::config::check_file(&global, &args),
         Some(Command::Apply(args)) => operator::config::apply_file(&global, &args).await,
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "clawbridge", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "clawbridge", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             Ok(())
         }
     }

@@ -9,15 +9,13 @@ use crate::{CHUNK_BYTES, RETENTION};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use clawbridge_aws::explain;
 use clawbridge_clock::Timestamp;
 use clawbridge_packed::{Encoding, Packed};
 use clawbridge_queue::{MAX_BODY_BYTES, PART_BYTES};
+use clawbridge_table::{Item, Reader, WrongAttribute, b, get_many, n, s};
 use std::collections::HashMap;
-
-type Item = HashMap<String, AttributeValue>;
 
 /// Chunks in one part of a body.
 const CHUNKS_PER_PART: usize = PART_BYTES / CHUNK_BYTES;
@@ -37,7 +35,7 @@ pub enum StoreError {
         /// Event id.
         id: String,
         /// What is wrong with it.
-        what: &'static str,
+        what: String,
     },
 }
 
@@ -100,7 +98,7 @@ impl Events {
             ("expires_at".to_owned(), n(now.plus(RETENTION).seconds())),
         ]);
         if packed.bytes.len() <= CHUNK_BYTES {
-            item.insert("body".to_owned(), AttributeValue::B(Blob::new(packed.bytes.clone())));
+            item.insert("body".to_owned(), b(packed.bytes.clone()));
         } else {
             let chunks = self.put_chunks(&event.nonce, 0, &packed.bytes, now).await?;
             item.insert("chunks".to_owned(), n(i64::try_from(chunks).unwrap_or(i64::MAX)));
@@ -163,7 +161,7 @@ impl Events {
                 .put_item()
                 .table_name(&self.table)
                 .item("id", s(&chunk_id(nonce, first + place)))
-                .item("data", AttributeValue::B(Blob::new(chunk)))
+                .item("data", b(chunk.to_vec()))
                 .item("expires_at", n(now.plus(RETENTION).seconds()))
                 .send()
                 .await
@@ -184,33 +182,15 @@ impl Events {
     }
 
     async fn chunks(&self, nonce: &str, count: usize) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        let mut found: HashMap<String, Vec<u8>> = HashMap::with_capacity(count);
-        let mut keys: Vec<Item> =
-            (0..count).map(|place| HashMap::from([("id".to_owned(), s(&chunk_id(nonce, place)))])).collect();
-        while !keys.is_empty() {
-            let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(std::mem::take(&mut keys)))
-                .consistent_read(true)
-                .build()
-                .map_err(|error| StoreError::Table(error.to_string()))?;
-            let answer = self
-                .client
-                .batch_get_item()
-                .request_items(&self.table, wanted)
-                .send()
-                .await
-                .map_err(|error| StoreError::Table(explain(&error)))?;
-            for mut item in answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default() {
-                if let (Some(AttributeValue::S(id)), Some(AttributeValue::B(data))) =
-                    (item.remove("id"), item.remove("data"))
-                {
-                    found.insert(id, data.into_inner());
-                }
-            }
-            if let Some(left) = answer.unprocessed_keys.unwrap_or_default().remove(&self.table) {
-                keys = left.keys;
-            }
-        }
+        let keys = (0..count).map(|place| Item::from([("id".to_owned(), s(&chunk_id(nonce, place)))])).collect();
+        let items = get_many(&self.client, &self.table, keys, true).await.map_err(StoreError::Table)?;
+        let mut found: HashMap<String, Vec<u8>> = items
+            .iter()
+            .filter_map(|item| {
+                let from = Reader(item);
+                Some((from.text("id").ok()?.to_owned(), from.bytes("data").ok()?.to_vec()))
+            })
+            .collect();
         Ok((0..count).map(|place| found.remove(&chunk_id(nonce, place))).collect())
     }
 
@@ -225,35 +205,17 @@ impl Events {
         }
         let answer = self.client.get_item().table_name(&self.table).key("id", s(id)).consistent_read(true).send().await;
         let Some(item) = answer.map_err(|error| StoreError::Table(explain(&error)))?.item else { return Ok(None) };
-        let wrong = |what| StoreError::Record { id: id.to_owned(), what };
-        let encoding = text(&item, "body_encoding").and_then(Encoding::parse).ok_or(wrong("no body encoding"))?;
-        let nonce = text(&item, "nonce").ok_or(wrong("no nonce"))?;
-        let bytes = match (item.get("body"), number(&item, "chunks")) {
-            (Some(AttributeValue::B(body)), _) => body.as_ref().to_vec(),
-            (_, Some(count)) => {
-                let chunks = self.chunks(nonce, usize::try_from(count).unwrap_or(0)).await?;
-                chunks.into_iter().collect::<Option<Vec<_>>>().ok_or(wrong("a chunk of the body is missing"))?.concat()
+        let damaged = |what: &str| StoreError::Record { id: id.to_owned(), what: what.to_owned() };
+        let (mut event, packed) = read(id, Reader(&item)).map_err(|wrong| damaged(&wrong.to_string()))?;
+        let packed = match packed {
+            Kept::Here(packed) => packed,
+            Kept::InChunks { encoding, count } => {
+                let chunks = self.chunks(&event.nonce, count).await?.into_iter().collect::<Option<Vec<_>>>();
+                Packed { encoding, bytes: chunks.ok_or_else(|| damaged("a chunk of the body is missing"))?.concat() }
             }
-            _ => return Err(wrong("no body")),
         };
-        let body =
-            Packed { encoding, bytes }.unpack(MAX_BODY_BYTES).map_err(|_| wrong("its body cannot be unpacked"))?;
-        let headers = match item.get("headers") {
-            Some(AttributeValue::L(pairs)) => pairs.iter().filter_map(unpair).collect(),
-            _ => Vec::new(),
-        };
-        Ok(Some(Event {
-            id: id.to_owned(),
-            source: text(&item, "source").ok_or(wrong("no source"))?.to_owned(),
-            r#type: text(&item, "type").ok_or(wrong("no type"))?.to_owned(),
-            delivery_id: text(&item, "delivery_id").ok_or(wrong("no delivery id"))?.to_owned(),
-            received_at: Timestamp::from_millis(number(&item, "at").ok_or(wrong("no time"))?),
-            headers,
-            body,
-            hops: number(&item, "hops").and_then(|hops| u32::try_from(hops).ok()).unwrap_or(0),
-            nonce: nonce.to_owned(),
-            repeats: number(&item, "repeats").and_then(|repeats| u32::try_from(repeats).ok()).unwrap_or(0),
-        }))
+        event.body = packed.unpack(MAX_BODY_BYTES).map_err(|error| damaged(&error.to_string()))?;
+        Ok(Some(event))
     }
 
     /// Events accepted on one UTC day (`2026-11-21`), newest first, at most `limit` (1–1000), and whether there are more.
@@ -275,20 +237,7 @@ impl Events {
             .await
             .map_err(|error| StoreError::Table(explain(&error)))?;
         let more = answer.last_evaluated_key.is_some();
-        let listed = answer
-            .items
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|item| {
-                Some(Listed {
-                    id: text(item, "id")?.to_owned(),
-                    source: text(item, "source")?.to_owned(),
-                    r#type: text(item, "type")?.to_owned(),
-                    delivery_id: text(item, "delivery_id")?.to_owned(),
-                    received_at: Timestamp::from_millis(number(item, "at")?),
-                })
-            })
-            .collect();
+        let listed = answer.items.unwrap_or_default().iter().filter_map(|item| listed(Reader(item)).ok()).collect();
         Ok((listed, more))
     }
 }
@@ -308,18 +257,42 @@ fn unpair(pair: &AttributeValue) -> Option<(String, String)> {
     }
 }
 
-fn s(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
+/// Where an event's body is kept.
+enum Kept {
+    Here(Packed),
+    InChunks { encoding: Encoding, count: usize },
 }
 
-fn n(number: i64) -> AttributeValue {
-    AttributeValue::N(number.to_string())
+/// The event in an item, its body still to be fetched or unpacked.
+fn read(id: &str, from: Reader<'_>) -> Result<(Event, Kept), WrongAttribute> {
+    let kept = if from.has("body") {
+        Kept::Here(from.packed("body", "body_encoding")?)
+    } else {
+        let encoding = Encoding::parse(from.text("body_encoding")?);
+        let encoding = encoding.ok_or_else(|| WrongAttribute("body_encoding".to_owned()))?;
+        Kept::InChunks { encoding, count: from.number("chunks")? }
+    };
+    let event = Event {
+        id: id.to_owned(),
+        source: from.text("source")?.to_owned(),
+        r#type: from.text("type")?.to_owned(),
+        delivery_id: from.text("delivery_id")?.to_owned(),
+        received_at: Timestamp::from_millis(from.number("at")?),
+        headers: from.list("headers")?.iter().filter_map(unpair).collect(),
+        body: Vec::new(),
+        hops: from.number("hops")?,
+        nonce: from.text("nonce")?.to_owned(),
+        repeats: from.optional("repeats", Reader::number)?.unwrap_or(0),
+    };
+    Ok((event, kept))
 }
 
-fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
-    item.get(name)?.as_s().ok().map(String::as_str)
-}
-
-fn number(item: &Item, name: &str) -> Option<i64> {
-    item.get(name)?.as_n().ok()?.parse().ok()
+fn listed(from: Reader<'_>) -> Result<Listed, WrongAttribute> {
+    Ok(Listed {
+        id: from.text("id")?.to_owned(),
+        source: from.text("source")?.to_owned(),
+        r#type: from.text("type")?.to_owned(),
+        delivery_id: from.text("delivery_id")?.to_owned(),
+        received_at: Timestamp::from_millis(from.number("at")?),
+    })
 }

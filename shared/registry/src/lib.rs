@@ -5,12 +5,12 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use clawbridge_aws::explain;
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Compiled, Config, Diagnostic};
-use clawbridge_packed::{Encoding, Packed};
+use clawbridge_packed::Packed;
+use clawbridge_table::{Reader, WrongAttribute, b, n, s};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -127,15 +127,9 @@ impl Registry {
             .await
             .map_err(|error| RegistryError::Table(explain(&error)))?;
         let Some(item) = answer.item else { return Ok(None) };
-        let number = item.get("version").and_then(|value| value.as_n().ok()).and_then(|text| text.parse().ok());
-        let encoding = item.get("encoding").and_then(|value| value.as_s().ok()).and_then(|word| Encoding::parse(word));
-        let document = item.get("document").and_then(|value| value.as_b().ok());
-        match (number, encoding, document) {
-            (Some(number), Some(encoding), Some(document)) => {
-                Ok(Some((number, Packed { encoding, bytes: document.as_ref().to_vec() })))
-            }
-            _ => Err(RegistryError::Table("the item config/current is not of the expected form".to_owned())),
-        }
+        let from = Reader(&item);
+        let read = || Ok((from.number("version")?, from.packed("document", "encoding")?));
+        read().map(Some).map_err(|wrong: WrongAttribute| RegistryError::Table(format!("config/current: {wrong}")))
     }
 
     /// Puts `config` as a new version and returns its number; the number in use, without a write, if that is the same configuration.
@@ -152,19 +146,20 @@ impl Registry {
             Some((number, _)) => number + 1,
             None => 1,
         };
+        let version = i64::try_from(number).unwrap_or(i64::MAX);
         let item = |name: &str| {
             Put::builder()
                 .table_name(&self.table)
                 .item("kind", s("config"))
                 .item("name", s(name))
-                .item("version", AttributeValue::N(number.to_string()))
+                .item("version", n(version))
                 .item("encoding", s(packed.encoding.as_str()))
-                .item("document", AttributeValue::B(Blob::new(packed.bytes.clone())))
-                .item("applied_at", AttributeValue::N(now.millis().to_string()))
+                .item("document", b(packed.bytes.clone()))
+                .item("applied_at", n(now.millis()))
         };
         let current = item("current")
             .condition_expression("attribute_not_exists(version) OR version = :before")
-            .expression_attribute_values(":before", AttributeValue::N((number - 1).to_string()))
+            .expression_attribute_values(":before", n(version - 1))
             .build();
         let archived = item(&format!("v{number:08}")).condition_expression("attribute_not_exists(kind)").build();
         let (Ok(current), Ok(archived)) = (current, archived) else {
@@ -192,8 +187,4 @@ fn empty() -> Result<Compiled, RegistryError> {
         reason: problems.first().map(ToString::to_string).unwrap_or_default(),
     };
     Config::default().compile().map_err(invalid)
-}
-
-fn s(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
 }

@@ -98,7 +98,16 @@ impl Cache {
                 return Lookup::Read { stale: standing.then(|| value.clone()) };
             }
         }
-        if self.take_token(now) { Lookup::Read { stale: None } } else { Lookup::Refused }
+        // Nor is another stage of such a name.
+        if stage != Stage::Current && self.has_value(name, Stage::Current) || self.take_token(now) {
+            Lookup::Read { stale: None }
+        } else {
+            Lookup::Refused
+        }
+    }
+
+    fn has_value(&self, name: &str, stage: Stage) -> bool {
+        self.slots.get(&(name.to_owned(), stage)).is_some_and(|slot| matches!(slot.kept, Kept::Value(_)))
     }
 
     /// What is kept, if it is too young to be read again.
@@ -109,6 +118,10 @@ impl Cache {
 
     pub(crate) fn keep(&mut self, name: &str, stage: Stage, kept: Kept, now: Instant) {
         let key = (name.to_owned(), stage);
+        // Another current value is a rotation, and what was current is the previous one now.
+        if stage == Stage::Current && self.slots.get(&key).is_some_and(|slot| slot.kept != kept) {
+            self.slots.remove(&(name.to_owned(), Stage::Previous));
+        }
         if !self.slots.contains_key(&key) && self.slots.len() >= self.ages.capacity {
             self.make_room();
         }
@@ -203,6 +216,29 @@ mod tests {
         assert_eq!(asked, 20);
         assert_eq!(cache.look("x", Stage::Current, after(start, 2)), Lookup::Read { stale: None });
         assert_eq!(cache.look("known", Stage::Current, after(start, 61)), Lookup::Read { stale: Some(value("1")) });
+    }
+
+    #[test]
+    fn the_previous_value_of_a_known_name_is_not_held_up_by_invented_names() {
+        let start = Instant::now();
+        let mut cache = Cache::new(Ages { burst: 0, ..Ages::default() }, start);
+        assert_eq!(cache.look("known", Stage::Previous, start), Lookup::Refused);
+        cache.keep("known", Stage::Current, Kept::Missing, start);
+        assert_eq!(cache.look("known", Stage::Previous, start), Lookup::Refused);
+        cache.keep("known", Stage::Current, Kept::Value(value("1")), start);
+        assert_eq!(cache.look("known", Stage::Previous, start), Lookup::Read { stale: None });
+    }
+
+    #[test]
+    fn a_rotation_makes_what_is_known_of_the_previous_value_void() {
+        let start = Instant::now();
+        let mut cache = Cache::new(Ages::default(), start);
+        cache.keep("a", Stage::Current, Kept::Value(value("1")), start);
+        cache.keep("a", Stage::Previous, Kept::Missing, start);
+        cache.keep("a", Stage::Current, Kept::Value(value("1")), start);
+        assert_eq!(cache.look("a", Stage::Previous, start), Lookup::Known(Kept::Missing));
+        cache.keep("a", Stage::Current, Kept::Value(value("2")), start);
+        assert_eq!(cache.look("a", Stage::Previous, start), Lookup::Read { stale: None });
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! claims, one that finishes, both fenced by the attempt number.
 
 mod error;
+mod item;
 pub mod machine;
 mod record;
 mod store;

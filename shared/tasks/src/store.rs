@@ -4,7 +4,7 @@
 //! the day it was made; `by_state` (`listed`, `at`) only those that somebody may have to look after (queued again, failed, parked),
 //! so that the healthy path writes one index entry and not three.
 
-use crate::error::TaskError;
+use crate::item::read;
 use crate::machine::{Ask, Outcome, Policy, Verdict, consider};
 use crate::record::{Attempt, Origin, Record, RecordError, State, input_hash, task_id};
 use crate::{LEASE_MARGIN, MAX_INPUT_BYTES, MAX_PACKED_BYTES, RETENTION};
@@ -12,17 +12,13 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use clawbridge_aws::explain;
 use clawbridge_clock::Timestamp;
-use clawbridge_packed::{Encoding, Packed};
-use serde::de::DeserializeOwned;
+use clawbridge_packed::Packed;
+use clawbridge_table::{Item, b, get_many, n, s};
 use serde_json::Value;
-use std::collections::HashMap;
 use std::time::Duration;
-
-type Item = HashMap<String, AttributeValue>;
 
 /// Why the table did not do what was asked. The work stays on the queue.
 #[derive(Debug, thiserror::Error)]
@@ -144,7 +140,7 @@ impl Tasks {
             .expression_attribute_values(":event", s(&new.origin.event))
             .expression_attribute_values(":route", s(&new.origin.route))
             .expression_attribute_values(":hash", s(&hash))
-            .expression_attribute_values(":input", AttributeValue::B(Blob::new(input.bytes)))
+            .expression_attribute_values(":input", b(input.bytes))
             .expression_attribute_values(":encoding", s(input.encoding.as_str()))
             .expression_attribute_values(":running", s(State::Running.as_str()))
             .expression_attribute_values(":one", n(1))
@@ -367,7 +363,7 @@ impl Tasks {
                 update = update
                     .expression_attribute_names("#result", "result")
                     .expression_attribute_values(":result_encoding", s(packed.encoding.as_str()))
-                    .expression_attribute_values(":result", AttributeValue::B(Blob::new(packed.bytes)));
+                    .expression_attribute_values(":result", b(packed.bytes));
             }
         }
         match &ended.error {
@@ -448,37 +444,13 @@ impl Tasks {
             .into_iter()
             .filter_map(|mut item| Some([("id".to_owned(), item.remove("id")?)].into()))
             .collect();
-        let mut records = self.get_many(keys).await?;
+        let items = get_many(&self.client, &self.table, keys, false).await.map_err(StoreError::Table)?;
+        let mut records = items.iter().map(read).collect::<Result<Vec<Record>, RecordError>>()?;
         records.sort_by_key(|record| std::cmp::Reverse(record.updated_at));
         if let Some(state) = state {
             records.retain(|record| record.state == state);
         }
         Ok(Listing { records, more })
-    }
-
-    async fn get_many(&self, mut keys: Vec<Item>) -> Result<Vec<Record>, StoreError> {
-        let mut records = Vec::with_capacity(keys.len());
-        while !keys.is_empty() {
-            let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(std::mem::take(&mut keys)))
-                .build()
-                .map_err(|error| StoreError::Table(error.to_string()))?;
-            let answer = self
-                .client
-                .batch_get_item()
-                .request_items(&self.table, wanted)
-                .send()
-                .await
-                .map_err(|error| StoreError::Table(explain(&error)))?;
-            for item in answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default() {
-                records.push(read(&item)?);
-            }
-            // DynamoDB may leave some for another call.
-            if let Some(left) = answer.unprocessed_keys.unwrap_or_default().remove(&self.table) {
-                keys = left.keys;
-            }
-        }
-        Ok(records)
     }
 
     fn update(&self, id: &str) -> UpdateItemFluentBuilder {
@@ -530,14 +502,6 @@ fn pack_input(input: &Value) -> Result<Packed, StoreError> {
     Ok(packed)
 }
 
-fn s(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
-}
-
-fn n(number: i64) -> AttributeValue {
-    AttributeValue::N(number.to_string())
-}
-
 fn json_s(value: &impl serde::Serialize) -> Result<AttributeValue, StoreError> {
     let text = serde_json::to_string(value).map_err(|error| StoreError::Table(error.to_string()))?;
     Ok(AttributeValue::S(text))
@@ -545,91 +509,4 @@ fn json_s(value: &impl serde::Serialize) -> Result<AttributeValue, StoreError> {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Reads an item attribute by attribute; what is wrong is named.
-struct Reader<'a> {
-    item: &'a Item,
-    id: String,
-}
-
-impl Reader<'_> {
-    fn wrong(&self, name: &str) -> RecordError {
-        RecordError { id: self.id.clone(), what: format!("attribute {name} is missing or not of its type") }
-    }
-
-    fn text(&self, name: &str) -> Result<String, RecordError> {
-        self.item.get(name).and_then(|value| value.as_s().ok()).cloned().ok_or_else(|| self.wrong(name))
-    }
-
-    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, RecordError> {
-        let text = self.item.get(name).and_then(|value| value.as_n().ok());
-        text.and_then(|text| text.parse().ok()).ok_or_else(|| self.wrong(name))
-    }
-
-    fn optional<T>(
-        &self,
-        name: &str,
-        read: impl Fn(&Self, &str) -> Result<T, RecordError>,
-    ) -> Result<Option<T>, RecordError> {
-        if self.item.contains_key(name) { read(self, name).map(Some) } else { Ok(None) }
-    }
-
-    fn moment(&self, name: &str) -> Result<Timestamp, RecordError> {
-        self.number(name).map(Timestamp::from_millis)
-    }
-
-    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, RecordError> {
-        serde_json::from_str(&self.text(name)?).map_err(|_| self.wrong(name))
-    }
-
-    fn packed_json(&self, name: &str, encoding: &str) -> Result<Value, RecordError> {
-        let encoding = Encoding::parse(&self.text(encoding)?).ok_or_else(|| self.wrong(encoding))?;
-        let blob = self.item.get(name).and_then(|value| value.as_b().ok()).ok_or_else(|| self.wrong(name))?;
-        let packed = Packed { encoding, bytes: blob.as_ref().to_vec() };
-        // A result may have been read from an upstream with a larger bound than an input.
-        let bytes = packed.unpack(16 * MAX_INPUT_BYTES).map_err(|_| self.wrong(name))?;
-        serde_json::from_slice(&bytes).map_err(|_| self.wrong(name))
-    }
-}
-
-fn read(item: &Item) -> Result<Record, RecordError> {
-    let id = item.get("id").and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
-    let from = Reader { item, id: id.clone() };
-    let origin = match (from.optional("event", Reader::text)?, from.optional("route", Reader::text)?) {
-        (Some(event), Some(route)) => Some(Origin { event, route }),
-        _ => None,
-    };
-    let state = from.text("state")?;
-    let attempts = match item.get("attempts") {
-        None => Vec::new(),
-        Some(AttributeValue::L(list)) => list
-            .iter()
-            .map(|one| {
-                one.as_s().ok().and_then(|text| serde_json::from_str(text).ok()).ok_or_else(|| from.wrong("attempts"))
-            })
-            .collect::<Result<Vec<Attempt>, RecordError>>()?,
-        Some(_) => return Err(from.wrong("attempts")),
-    };
-    Ok(Record {
-        tool: from.text("tool")?,
-        key: from.text("task_key")?,
-        origin,
-        input_hash: from.text("input_hash")?,
-        input: from.packed_json("input", "input_encoding")?,
-        state: State::parse(&state).ok_or_else(|| from.wrong("state"))?,
-        attempt: from.number("attempt")?,
-        failures: from.number("failures")?,
-        lease: Duration::from_millis(from.number("lease_ms")?),
-        lease_until: from.optional("lease_until", Reader::moment)?,
-        retry_at: from.optional("retry_at", Reader::moment)?,
-        result: from.optional("result", |from, name| from.packed_json(name, "result_encoding"))?,
-        result_omitted: item.contains_key("result_omitted"),
-        error: from.optional::<TaskError>("error", Reader::json)?,
-        attempts,
-        hops: from.number("hops")?,
-        created_at: from.moment("created_at")?,
-        updated_at: from.moment("updated_at")?,
-        id,
-    })
 }

@@ -2,16 +2,19 @@
 
 use super::{eventually, root};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A running bridge; killed when it is dropped.
 pub(crate) struct Bridge {
     child: Child,
     lines: Arc<Mutex<Vec<Value>>>,
+    complaints: Arc<Mutex<Vec<String>>>,
     options: Options,
     /// Holds bridge.toml and the state.
     pub(crate) dir: TempDir,
@@ -36,6 +39,17 @@ pub(crate) struct Answer {
     pub(crate) status: i32,
     pub(crate) out: String,
     pub(crate) err: String,
+}
+
+/// What a request got.
+#[derive(Debug)]
+pub(crate) struct Got {
+    pub(crate) status: u16,
+    /// Names in lower case, in the order of the alphabet.
+    pub(crate) headers: BTreeMap<String, String>,
+    /// The body, `null` where it is not JSON.
+    pub(crate) body: Value,
+    pub(crate) text: String,
 }
 
 impl Answer {
@@ -63,8 +77,9 @@ impl Bridge {
         if let Some(config) = &options.config {
             std::fs::write(dir.path().join("bridge.toml"), config).expect("bridge.toml");
         }
-        let (child, lines) = spawn(&dir, &options);
-        let mut bridge = Bridge { child, lines, options, dir, public: String::new(), private: String::new() };
+        let Spawned { child, lines, complaints } = spawn(&dir, &options);
+        let (public, private) = (String::new(), String::new());
+        let mut bridge = Bridge { child, lines, complaints, options, dir, public, private };
         bridge.wait_until_ready().await;
         bridge
     }
@@ -90,9 +105,10 @@ impl Bridge {
 
     /// Starts a process on the same state, on ports of its own.
     pub(crate) async fn restart(&mut self) {
-        let (child, lines) = spawn(&self.dir, &self.options);
+        let Spawned { child, lines, complaints } = spawn(&self.dir, &self.options);
         self.child = child;
         self.lines = lines;
+        self.complaints = complaints;
         self.wait_until_ready().await;
     }
 
@@ -114,6 +130,11 @@ impl Bridge {
     /// Journal lines so far, those of this process.
     pub(crate) fn journal(&self) -> Vec<Value> {
         self.lines.lock().expect("lines").clone()
+    }
+
+    /// Standard error so far, that of this process.
+    pub(crate) fn complaints(&self) -> String {
+        self.complaints.lock().expect("complaints").join("\n")
     }
 
     /// Waits for a journal line.
@@ -148,13 +169,25 @@ impl Bridge {
 
     /// Messages in the dead-letter queue.
     pub(crate) async fn dead_letters(&self) -> u64 {
-        let url = format!("{}/000000000000/clawbridge-dead", self.private);
-        let asked = serde_json::json!({"QueueUrl": url, "AttributeNames": ["All"]});
-        let answer = self.aws("AmazonSQS.GetQueueAttributes", &asked).await;
+        self.messages("clawbridge-dead").await
+    }
+
+    /// Messages in a queue: visible, in flight and delayed.
+    pub(crate) async fn messages(&self, queue: &str) -> u64 {
+        let attributes = self.queue_attributes(queue).await;
         let count = |name: &str| -> u64 {
-            answer["Attributes"][name].as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+            attributes[name].as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{attributes}"))
         };
-        count("ApproximateNumberOfMessages") + count("ApproximateNumberOfMessagesNotVisible")
+        count("ApproximateNumberOfMessages")
+            + count("ApproximateNumberOfMessagesNotVisible")
+            + count("ApproximateNumberOfMessagesDelayed")
+    }
+
+    /// A queue's attributes.
+    pub(crate) async fn queue_attributes(&self, queue: &str) -> Value {
+        let url = format!("{}/000000000000/{queue}", self.private);
+        let asked = serde_json::json!({"QueueUrl": url, "AttributeNames": ["All"]});
+        self.aws("AmazonSQS.GetQueueAttributes", &asked).await["Attributes"].take()
     }
 
     /// Makes a source with the scheme `openclaw` and this secret.
@@ -171,14 +204,25 @@ impl Bridge {
 
     /// Posts to a source.
     pub(crate) async fn post(&self, source: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Value) {
-        let mut request = client().post(format!("{}/hooks/{source}", self.public)).body(body.to_vec());
+        let got = self.request("POST", &format!("/hooks/{source}"), headers, body).await;
+        (got.status, got.body)
+    }
+
+    /// Any request to the public port.
+    pub(crate) async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Got {
+        let method = method.parse().expect("a method");
+        let mut request = client().request(method, format!("{}{path}", self.public)).body(body.to_vec());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response = request.send().await.expect("an answer");
-        let status = response.status().as_u16();
+        let headers = response.headers().iter().map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        });
+        let (status, headers) = (response.status().as_u16(), headers.collect());
         let body = response.bytes().await.expect("a body");
-        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+        let text = String::from_utf8_lossy(&body).into_owned();
+        Got { status, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null), text }
     }
 }
 
@@ -189,25 +233,48 @@ impl Drop for Bridge {
     }
 }
 
-/// The signature of the scheme `openclaw`: HMAC-SHA256 of the body, hexadecimal. Made here from RFC 2104, not by the code under test.
+/// The signature of the scheme `openclaw`: HMAC-SHA256 of the body, hexadecimal.
 pub(crate) fn openclaw_signature(secret: &str, body: &[u8]) -> String {
+    hex::encode(hmac_sha256(secret.as_bytes(), body))
+}
+
+/// HMAC-SHA256, made here from RFC 2104 and not by the code under test.
+pub(crate) fn hmac_sha256(secret: &[u8], message: &[u8]) -> Vec<u8> {
     use sha2::{Digest, Sha256};
     let mut key = [0u8; 64];
-    let secret = secret.as_bytes();
     if secret.len() > 64 {
         key[..32].copy_from_slice(&Sha256::digest(secret));
     } else {
         key[..secret.len()].copy_from_slice(secret);
     }
-    let inner: Vec<u8> = key.iter().map(|byte| byte ^ 0x36).chain(body.iter().copied()).collect();
+    let inner: Vec<u8> = key.iter().map(|byte| byte ^ 0x36).chain(message.iter().copied()).collect();
     let outer: Vec<u8> = key.iter().map(|byte| byte ^ 0x5c).chain(Sha256::digest(&inner)).collect();
-    hex::encode(Sha256::digest(&outer))
+    Sha256::digest(&outer).to_vec()
+}
+
+/// Sends these bytes to an address (`http://…` or `host:port`), what no client would send too, and reads until the server closes: the
+/// status and everything after the first line. A request should ask for `connection: close`.
+pub(crate) async fn exchange(address: &str, bytes: &[u8]) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = address.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    stream.write_all(bytes).await.expect("sent");
+    let mut answer = Vec::new();
+    // A server that refuses early may reset the connection after its answer.
+    drop(stream.read_to_end(&mut answer).await);
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let (first, rest) = text.split_once("\r\n").unwrap_or((&text, ""));
+    let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("no status: {text:?}")), rest.to_owned())
 }
 
 /// A client for this machine.
 pub(crate) fn client() -> reqwest::Client {
     clawbridge_tools::client_for_commands(std::time::Duration::from_secs(60)).expect("a client")
 }
+
+/// How long a command may take.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a command from the repository's root.
 pub(crate) fn run(args: &[&str], input: &str) -> Answer {
@@ -216,6 +283,7 @@ pub(crate) fn run(args: &[&str], input: &str) -> Answer {
         .current_dir(root())
         .env_remove("CLAWBRIDGE_STACK")
         .env_remove("CLAWBRIDGE_LOCAL")
+        .env_remove("CLAWBRIDGE_SECRET_PREFIX")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -223,19 +291,47 @@ pub(crate) fn run(args: &[&str], input: &str) -> Answer {
         .expect("spawn");
     // A command that does not read its input may be gone by now.
     drop(child.stdin.take().expect("stdin").write_all(input.as_bytes()));
-    let output = child.wait_with_output().expect("output");
-    Answer {
-        status: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    let out = read_whole(child.stdout.take().expect("stdout"));
+    let err = read_whole(child.stderr.take().expect("stderr"));
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("wait") {
+            break status;
+        }
+        if start.elapsed() > COMMAND_PATIENCE {
+            drop(child.kill());
+            panic!("{args:?} did not end within {COMMAND_PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let text = |reader: std::thread::JoinHandle<Vec<u8>>| {
+        String::from_utf8_lossy(&reader.join().expect("what it said")).into_owned()
+    };
+    Answer { status: status.code().unwrap_or(-1), out: text(out), err: text(err) }
 }
 
-fn program() -> PathBuf {
+/// Reads a pipe to its end, beside the process that fills it.
+fn read_whole(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        drop(pipe.read_to_end(&mut bytes));
+        bytes
+    })
+}
+
+/// The program under test.
+pub(crate) fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_clawbridge"))
 }
 
-fn spawn(dir: &TempDir, options: &Options) -> (Child, Arc<Mutex<Vec<Value>>>) {
+/// A process with what it has said so far.
+struct Spawned {
+    child: Child,
+    lines: Arc<Mutex<Vec<Value>>>,
+    complaints: Arc<Mutex<Vec<String>>>,
+}
+
+fn spawn(dir: &TempDir, options: &Options) -> Spawned {
     let mut child = Command::new(program())
         .args(["dev", "--json", "--port", "0", "--state"])
         .arg(dir.path().join("state"))
@@ -245,18 +341,24 @@ fn spawn(dir: &TempDir, options: &Options) -> (Child, Arc<Mutex<Vec<Value>>>) {
         .current_dir(dir.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("spawn");
-    let stdout = BufReader::new(child.stdout.take().expect("stdout"));
-    let lines: Arc<Mutex<Vec<Value>>> = Arc::default();
-    let sink = lines.clone();
-    // Ends with the process, whose end closes the pipe.
+    let (lines, complaints): (Arc<Mutex<Vec<Value>>>, Arc<Mutex<Vec<String>>>) = Default::default();
+    // Both end with the process, whose end closes the pipes.
+    let (stdout, sink) = (BufReader::new(child.stdout.take().expect("stdout")), lines.clone());
     std::thread::spawn(move || {
         for line in stdout.lines().map_while(Result::ok) {
             let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
             sink.lock().expect("lines").push(value);
         }
     });
-    (child, lines)
+    let (stderr, sink) = (BufReader::new(child.stderr.take().expect("stderr")), complaints.clone());
+    std::thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            eprintln!("bridge: {line}");
+            sink.lock().expect("complaints").push(line);
+        }
+    });
+    Spawned { child, lines, complaints }
 }

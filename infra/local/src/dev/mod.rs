@@ -59,7 +59,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     provision::provision(&local, &tables, &stack, Duration::from_secs(args.visibility)).await?;
 
     let registry = Registry::new(tables, stack.registry_table.clone());
-    let bridge_toml = watch::BridgeToml::new(args.config.clone(), registry, local.clone(), stack.clone());
+    let mut bridge_toml = watch::BridgeToml::new(args.config.clone(), registry, local.clone(), stack.clone());
     let applied = bridge_toml.apply().await?;
 
     let queue_url = local.sqs().queue_url(&stack.queue);

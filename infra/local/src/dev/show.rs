@@ -40,11 +40,15 @@ impl Show {
         self.line("echo", &format!("{method} {path}  {}{note}", shortened(&body, 160)), Level::Info);
     }
 
-    /// Shows a line of the local stack itself.
+    /// Shows a line of the local stack itself. Lambda has no such lines; their kind is `dev.note`.
     pub(crate) fn note(&self, text: &str, level: Level) {
-        if !self.json {
-            self.line("dev", text, level);
+        if self.json {
+            let at = Timestamp::now().millis();
+            let line = serde_json::json!({"at": at, "level": level, "kind": "dev.note", "text": text});
+            drop(writeln!(std::io::stdout().lock(), "{line}"));
+            return;
         }
+        self.line("dev", text, level);
     }
 
     fn line(&self, label: &str, text: &str, level: Level) {

@@ -8,6 +8,7 @@ use clawbridge_clock::Timestamp;
 use clawbridge_config::{Config, Severity, check};
 use clawbridge_journal::Level;
 use clawbridge_local_aws::LocalAws;
+use clawbridge_local_aws::secrets::SecretsError;
 use clawbridge_queue::BRIDGE_SOURCE;
 use clawbridge_registry::Registry;
 use clawbridge_signatures::{Options, Scheme, Source};
@@ -24,6 +25,8 @@ pub(crate) struct BridgeToml {
     registry: Registry,
     local: LocalAws,
     stack: Stack,
+    /// When the file had changed last when it was last applied.
+    seen: Option<SystemTime>,
 }
 
 /// What came of applying it.
@@ -36,11 +39,13 @@ pub(crate) struct Applied {
 
 impl BridgeToml {
     pub(crate) fn new(path: PathBuf, registry: Registry, local: LocalAws, stack: Stack) -> BridgeToml {
-        BridgeToml { path, registry, local, stack }
+        BridgeToml { path, registry, local, stack, seen: None }
     }
 
     /// Applies the file, if there is one.
-    pub(crate) async fn apply(&self) -> Result<Applied, Failure> {
+    pub(crate) async fn apply(&mut self) -> Result<Applied, Failure> {
+        // Before the text: what is written in between is looked at again.
+        self.seen = self.changed_at();
         let text = match std::fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Applied::default()),
@@ -49,12 +54,13 @@ impl BridgeToml {
             }
         };
         let (config, diagnostics) = check(&text);
+        let shown = self.path.display().to_string();
         for diagnostic in &diagnostics {
-            eprintln!("{diagnostic}");
+            eprintln!("{}", diagnostic.display(&shown));
         }
         let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
         let Some(config) = config.filter(|_| errors == 0) else {
-            return Err(Failure::negative("CONFIG_INVALID", format!("{} has {errors} errors", self.path.display())));
+            return Err(Failure::negative("CONFIG_INVALID", format!("{shown} has {errors} errors")));
         };
         let version = self
             .registry
@@ -63,8 +69,7 @@ impl BridgeToml {
             .map_err(|error| Failure::new("CONFIG_NOT_APPLIED", error.to_string()))?;
         let sources_made = self.make_sources(&config)?;
         let summary = format!(
-            "{} (version {version}: {} tools, {} routes)",
-            self.path.display(),
+            "{shown} (version {version}: {} tools, {} routes)",
             config.tools.len(),
             config.routes.len()
         );
@@ -81,8 +86,11 @@ impl BridgeToml {
         for name in wanted {
             let Ok(scheme) = Scheme::parse(name) else { continue };
             let secret_name = self.stack.source_secret(name);
-            if self.local.secrets().get(&secret_name).map_err(|error| failed(error.to_string()))?.is_some() {
-                continue;
+            match self.local.secrets().get(&secret_name) {
+                Ok(None) => {}
+                // There, or removed by somebody who meant it.
+                Ok(Some(_)) | Err(SecretsError::InvalidRequest(_)) => continue,
+                Err(error) => return Err(failed(error.to_string())),
             }
             let Ok(source) = Source::new(scheme, vec![generated_secret(scheme)], Options::default()) else { continue };
             self.local
@@ -95,19 +103,16 @@ impl BridgeToml {
     }
 
     /// Applies the file again whenever it changes, until `stop`.
-    pub(crate) async fn watch(self, show: Show, stop: impl Future<Output = ()>) {
+    pub(crate) async fn watch(mut self, show: Show, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
-        let mut seen = self.changed_at();
         loop {
             tokio::select! {
                 () = &mut stop => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            let now = self.changed_at();
-            if now == seen {
+            if self.changed_at() == self.seen {
                 continue;
             }
-            seen = now;
             match self.apply().await {
                 Ok(applied) => {
                     if let Some(summary) = applied.summary {

@@ -52,7 +52,7 @@ fn read(global: &Global, args: &FileArgs) -> Result<Config, Failure> {
         print_json(&json!({"file": shown, "valid": errors == 0, "diagnostics": diagnostics}));
     } else {
         for diagnostic in &diagnostics {
-            eprintln!("{diagnostic}");
+            eprintln!("{}", diagnostic.display(&shown));
         }
     }
     config.filter(|_| errors == 0).ok_or_else(|| {

@@ -12,7 +12,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// Days looked back for a list.
-pub(super) const DAYS_BACK: u64 = 7;
+const DAYS_BACK: u64 = 7;
 
 pub(crate) async fn run(global: &Global, command: EventsCommand) -> Result<(), Failure> {
     let reached = Reached::stack(global).await?;
@@ -28,6 +28,14 @@ pub(super) fn days(args: &ListArgs, now: Timestamp) -> Vec<String> {
     match &args.day {
         Some(day) => vec![day.clone()],
         None => (0..DAYS_BACK).map(|back| now.minus(Duration::from_secs(back * 86_400)).day()).collect(),
+    }
+}
+
+/// The days that a list covers, in words.
+pub(super) fn period(args: &ListArgs) -> String {
+    match &args.day {
+        Some(day) => format!("on {day}"),
+        None => format!("in the last {DAYS_BACK} days"),
     }
 }
 
@@ -55,7 +63,7 @@ async fn list(reached: &Reached, args: &ListArgs, json: bool) -> Result<(), Fail
             .collect();
         print_json(&events);
     } else if events.is_empty() {
-        println!("No events in the last {DAYS_BACK} days.");
+        println!("No events {}.", period(args));
     } else {
         let rows: Vec<Vec<String>> = events
             .into_iter()

@@ -36,7 +36,8 @@ pub(crate) async fn run(global: &Global, command: SecretCommand) -> Result<(), F
     Ok(())
 }
 
-/// Creates the secret or, where `replace` allows it, gives it a new version; the one before stays as `AWSPREVIOUS`.
+/// Creates the secret or, where `replace` allows it, gives it a new version; the one before stays as `AWSPREVIOUS`. One that was removed and
+/// is only waiting for its end is made anew, and nothing of what it was stays valid.
 pub(super) async fn write(reached: &Reached, name: &str, value: &str, replace: bool) -> Result<(), Failure> {
     let created = reached.secrets.create_secret().name(name).secret_string(value).send().await;
     match created {
@@ -47,6 +48,16 @@ pub(super) async fn write(reached: &Reached, name: &str, value: &str, replace: b
             }
             let put = reached.secrets.put_secret_value().secret_id(name).secret_string(value).send().await;
             put.map(|_| ()).map_err(|error| unreachable("SECRETS_UNAVAILABLE", &explain(&error)))
+        }
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_invalid_request_exception()) => {
+            let restored = reached.secrets.restore_secret().secret_id(name).send().await;
+            restored.map_err(|error| unreachable("SECRETS_UNAVAILABLE", &explain(&error)))?;
+            // Twice, so that the previous version is this one too.
+            for _ in 0..2 {
+                let put = reached.secrets.put_secret_value().secret_id(name).secret_string(value).send().await;
+                put.map_err(|error| unreachable("SECRETS_UNAVAILABLE", &explain(&error)))?;
+            }
+            Ok(())
         }
         Err(error) => Err(unreachable("SECRETS_UNAVAILABLE", &explain(&error))),
     }

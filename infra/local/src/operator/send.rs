@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure};
 use bytes::Bytes;
 use clawbridge_clock::Timestamp;
 use clawbridge_local_aws::gateway::{Api, EventSource};
-use clawbridge_signatures::{Outgoing, Source, sign};
+use clawbridge_signatures::{Outgoing, Request, Source, identify, sign, verify};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 /// A delivery, signed.
 struct Delivery {
+    /// As `events list` will show it.
     id: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -96,11 +97,20 @@ fn deliver(fixture: &Fixture, source: &Source, args: &SendArgs, turn: u32) -> Re
             .filter(|(name, _)| !signed.contains(&name.to_ascii_lowercase()))
             .map(|(name, value)| (name.clone(), value.clone())),
     );
+    let id = identity(source, &headers, &body, signed_at).unwrap_or(id);
     if args.tamper {
         // One more space at the end of a JSON document changes nothing but the signature's truth.
         body.push(b' ');
     }
     Ok(Delivery { id, headers, body })
+}
+
+/// The id under which the bridge will know the delivery.
+fn identity(source: &Source, headers: &[(String, String)], body: &[u8], signed_at: Timestamp) -> Option<String> {
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let request = Request { method: "POST", url: None, headers, body };
+    let verified = verify(source, &request, signed_at.seconds()).ok()?;
+    Some(identify(source, &verified).delivery_id)
 }
 
 async fn post(client: &reqwest::Client, url: &str, delivery: &Delivery) -> Result<(u16, Value), Failure> {

@@ -184,7 +184,8 @@ fn check_name(name: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!(
-        "{name:?} cannot be a source's name: lower-case letters, digits, - and _, at most 64, a letter or digit first"
+        "{name:?} cannot be a source's name: lower-case letters, digits, - and _, at most 64, a letter or digit first; \
+         `bridge` is the bridge itself"
     );
     Err(Failure::negative("SOURCE_NAME", message))
 }

@@ -1,6 +1,6 @@
 //! `tasks list|show|retry`.
 
-use super::events::{DAYS_BACK, days};
+use super::events::{days, period};
 use super::print_json;
 use super::reach::{Reached, unreachable};
 use super::table;
@@ -38,7 +38,7 @@ async fn list(reached: &Reached, state: Option<State>, args: &ListArgs, json: bo
     if json {
         print_json(&tasks.iter().map(brief).collect::<Vec<Value>>());
     } else if tasks.is_empty() {
-        println!("No such tasks in the last {DAYS_BACK} days.");
+        println!("No such tasks {}.", period(args));
     } else {
         let rows: Vec<Vec<String>> = tasks
             .iter()
