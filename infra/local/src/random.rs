@@ -1,7 +1,21 @@
-//! Randomness for secrets, from the operating system.
+//! Secrets that are made here, of randomness from the operating system.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clawbridge_signatures::Scheme;
+
+/// A random signing secret of 256 bits in the form that the scheme's providers use.
+pub(crate) fn signing_secret(scheme: Scheme) -> String {
+    let bytes = bytes();
+    match scheme.name() {
+        "standard-webhooks" => format!("whsec_{}", STANDARD.encode(bytes)),
+        "stripe" => format!("whsec_{}", hex::encode(bytes)),
+        _ => hex::encode(bytes),
+    }
+}
 
 /// 256 random bits.
-pub(crate) fn bytes() -> [u8; 32] {
+fn bytes() -> [u8; 32] {
     let mut bytes = [0; 32];
     // Without randomness no secret may be made, and a process whose system has none has nothing better to do.
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");

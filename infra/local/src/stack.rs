@@ -1,6 +1,7 @@
 //! What a stack is made of, by name: the same in `infra/template.yaml` and on one machine.
 
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// Names and addresses of one deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,11 @@ impl Stack {
             public_url: Some(public_url.to_owned()),
             ..Stack::named("clawbridge")
         }
+    }
+
+    /// Where `dev` leaves a note of the running stack for the operator's commands, in its state directory.
+    pub(crate) fn remembered_at(state: &Path) -> PathBuf {
+        state.join("dev.json")
     }
 
     /// The secret of a source.

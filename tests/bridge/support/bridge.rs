@@ -216,9 +216,10 @@ impl Bridge {
             request = request.header(*name, *value);
         }
         let response = request.send().await.expect("an answer");
-        let headers = response.headers().iter().map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        });
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
         let (status, headers) = (response.status().as_u16(), headers.collect());
         let body = response.bytes().await.expect("a body");
         let text = String::from_utf8_lossy(&body).into_owned();

@@ -26,7 +26,7 @@ use futures_util::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use show::Show;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -225,13 +225,8 @@ fn note_mapping(notice: &Notice, show: &Show) {
     show.note(&text, Level::Error);
 }
 
-/// Where the operator's commands look for the running stack.
-pub(crate) fn remembered_at(dir: &Path) -> PathBuf {
-    dir.join("dev.json")
-}
-
 fn remember(dir: &Path, stack: &Stack) -> Result<(), Failure> {
-    let path = remembered_at(dir);
+    let path = Stack::remembered_at(dir);
     let text = serde_json::to_string_pretty(stack).unwrap_or_default();
     std::fs::write(&path, text)
         .map_err(|error| Failure::new("STATE_UNAVAILABLE", format!("{}: {error}", path.display())))

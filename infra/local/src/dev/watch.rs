@@ -2,7 +2,7 @@
 
 use crate::dev::show::Show;
 use crate::failure::Failure;
-use crate::operator::sources::generated_secret;
+use crate::random::signing_secret;
 use crate::stack::Stack;
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Config, Severity, check};
@@ -68,11 +68,8 @@ impl BridgeToml {
             .await
             .map_err(|error| Failure::new("CONFIG_NOT_APPLIED", error.to_string()))?;
         let sources_made = self.make_sources(&config)?;
-        let summary = format!(
-            "{shown} (version {version}: {} tools, {} routes)",
-            config.tools.len(),
-            config.routes.len()
-        );
+        let summary =
+            format!("{shown} (version {version}: {} tools, {} routes)", config.tools.len(), config.routes.len());
         Ok(Applied { version, summary: Some(summary), sources_made })
     }
 
@@ -92,7 +89,7 @@ impl BridgeToml {
                 Ok(Some(_)) | Err(SecretsError::InvalidRequest(_)) => continue,
                 Err(error) => return Err(failed(error.to_string())),
             }
-            let Ok(source) = Source::new(scheme, vec![generated_secret(scheme)], Options::default()) else { continue };
+            let Ok(source) = Source::new(scheme, vec![signing_secret(scheme)], Options::default()) else { continue };
             self.local
                 .secrets()
                 .create(&secret_name, &source.to_secret())

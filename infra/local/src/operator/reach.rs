@@ -1,7 +1,6 @@
 //! Reaching a stack: the one on this machine, or a deployed one.
 
 use crate::cli::Global;
-use crate::dev::remembered_at;
 use crate::failure::Failure;
 use crate::stack::Stack;
 use aws_sdk_secretsmanager::Client as SecretsClient;
@@ -112,6 +111,6 @@ pub(crate) fn cause(error: &reqwest::Error) -> String {
 }
 
 fn remembered() -> Option<String> {
-    let text = std::fs::read_to_string(remembered_at(Path::new(".clawbridge"))).ok()?;
+    let text = std::fs::read_to_string(Stack::remembered_at(Path::new(".clawbridge"))).ok()?;
     serde_json::from_str::<Stack>(&text).ok()?.endpoint_url
 }

@@ -6,6 +6,7 @@ use super::secrets;
 use super::table;
 use crate::cli::{Global, SecretArgs, SourceAddArgs, SourceCommand};
 use crate::failure::Failure;
+use crate::random::signing_secret;
 use clawbridge_aws::explain;
 use clawbridge_signatures::{Options, Scheme, Source};
 use serde_json::json;
@@ -143,21 +144,10 @@ fn value(args: &SecretArgs, scheme: Scheme) -> Result<(String, Option<String>), 
     match &args.secret {
         Some(value) => Ok((value.clone(), None)),
         None if args.generate => {
-            let value = generated_secret(scheme);
+            let value = signing_secret(scheme);
             Ok((value.clone(), Some(value)))
         }
         None => Ok((secrets::from_standard_input()?, None)),
-    }
-}
-
-/// A random signing secret of 256 bits in the form that the scheme's providers use.
-pub(crate) fn generated_secret(scheme: Scheme) -> String {
-    use base64::Engine;
-    let bytes = crate::random::bytes();
-    match scheme.name() {
-        "standard-webhooks" => format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(bytes)),
-        "stripe" => format!("whsec_{}", hex::encode(bytes)),
-        _ => hex::encode(bytes),
     }
 }
 
