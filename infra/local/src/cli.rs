@@ -116,7 +116,7 @@ pub(crate) struct SendArgs {
     /// Post here instead of to the stack: the address before /hooks/SOURCE.
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// Print the API Gateway event instead of posting, for `cargo lambda invoke webhook --data-file`.
+    /// Print the API Gateway event instead of posting, for `cargo lambda invoke clawbridge-webhook --data-file`.
     #[arg(long)]
     pub(crate) print_event: bool,
 }

@@ -4,6 +4,7 @@ mod cli;
 mod dev;
 mod failure;
 mod operator;
+mod out;
 mod random;
 mod stack;
 

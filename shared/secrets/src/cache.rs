@@ -82,21 +82,27 @@ impl Cache {
         Cache { ages, slots: HashMap::new(), tokens: f64::from(ages.burst), counted_at: now }
     }
 
+    /// What is kept, if it is young enough to be used. Spends nothing.
+    pub(crate) fn known(&self, name: &str, stage: Stage, now: Instant) -> Option<Kept> {
+        let slot = self.slots.get(&(name.to_owned(), stage))?;
+        let limit = match slot.kept {
+            Kept::Value(_) => self.ages.fresh,
+            Kept::Missing => self.ages.missing,
+        };
+        (now.saturating_duration_since(slot.checked_at) < limit).then(|| slot.kept.clone())
+    }
+
+    /// What to do about a name. [`Lookup::Read`] spends from the budget: ask once for each call that is made.
     pub(crate) fn look(&mut self, name: &str, stage: Stage, now: Instant) -> Lookup {
-        if let Some(slot) = self.slots.get(&(name.to_owned(), stage)) {
-            let age = now.saturating_duration_since(slot.checked_at);
-            let limit = match slot.kept {
-                Kept::Value(_) => self.ages.fresh,
-                Kept::Missing => self.ages.missing,
-            };
-            if age < limit {
-                return Lookup::Known(slot.kept.clone());
-            }
-            if let Kept::Value(value) = &slot.kept {
-                // A name that is known to exist is never held up by strangers' inventions.
-                let standing = now.saturating_duration_since(slot.read_at) < self.ages.stale;
-                return Lookup::Read { stale: standing.then(|| value.clone()) };
-            }
+        if let Some(kept) = self.known(name, stage, now) {
+            return Lookup::Known(kept);
+        }
+        if let Some(slot) = self.slots.get(&(name.to_owned(), stage))
+            && let Kept::Value(value) = &slot.kept
+        {
+            // A name that is known to exist is never held up by strangers' inventions.
+            let standing = now.saturating_duration_since(slot.read_at) < self.ages.stale;
+            return Lookup::Read { stale: standing.then(|| value.clone()) };
         }
         // Nor is another stage of such a name.
         if stage != Stage::Current && self.has_value(name, Stage::Current) || self.take_token(now) {

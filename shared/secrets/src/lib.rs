@@ -108,11 +108,14 @@ impl Secrets {
     /// # Errors
     /// See [`SecretError`].
     pub async fn get(&self, name: &str, stage: Stage) -> Result<SecretValue, SecretError> {
-        if let Lookup::Known(kept) = self.look(name, stage) {
+        let kept = self.lock().known(name, stage, Instant::now());
+        if let Some(kept) = kept {
             return known(name, kept);
         }
         let _turn = self.reading.lock().await;
-        match self.look(name, stage) {
+        // Somebody else may have read it by now.
+        let lookup = self.lock().look(name, stage, Instant::now());
+        match lookup {
             Lookup::Known(kept) => known(name, kept),
             Lookup::Refused => Err(SecretError::Throttled { name: name.to_owned() }),
             Lookup::Read { stale } => self.read(name, stage, stale).await,
@@ -131,10 +134,6 @@ impl Secrets {
             Some(kept) => known(name, kept),
             None => self.read(name, stage, None).await,
         }
-    }
-
-    fn look(&self, name: &str, stage: Stage) -> Lookup {
-        self.lock().look(name, stage, Instant::now())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {

@@ -106,6 +106,14 @@ impl Kind {
         }
     }
 
+    /// The package whose binary it is; cargo-lambda names its folder so.
+    pub(crate) fn package(self) -> &'static str {
+        match self {
+            Kind::Webhook => "clawbridge-webhook",
+            Kind::Worker => "clawbridge-worker",
+        }
+    }
+
     fn deliveries(self) -> usize {
         match self {
             Kind::Webhook => 1,
@@ -311,6 +319,17 @@ impl Cold {
     }
 }
 
+/// Exec format error, on every Unix that Rust runs on.
+const ENOEXEC: i32 = 8;
+
+fn unstartable(path: &Path, error: &std::io::Error) -> Failure {
+    let hint = match error.raw_os_error() {
+        Some(ENOEXEC) => format!("; build it for this machine, {}", std::env::consts::ARCH),
+        _ => String::new(),
+    };
+    Failure::NotStarted(format!("{}: {error}{hint}", path.display()))
+}
+
 /// A series of warm invocations.
 #[derive(Clone, Copy, Debug)]
 struct Series {
@@ -355,8 +374,7 @@ impl Environment {
             ("REGISTRY_TABLE", stack.registry_table),
         ]);
         let spawned = Instant::now();
-        let child =
-            command.spawn().map_err(|error| Failure::NotStarted(format!("{}: {error}", function.path.display())))?;
+        let child = command.spawn().map_err(|error| unstartable(&function.path, &error))?;
         let mut environment = Environment { kind: function.kind, child, api };
         let ready = environment.ready().await?;
         let (handed, answered) = environment.answered().await?;
@@ -454,6 +472,21 @@ mod tests {
         };
         let cold = Cold::of(&[start(3), start(1), start(2)]);
         assert_eq!((cold.init_ms, cold.first_ms, cold.total_ms), (Some(2.0), Some(4.0), Some(6.0)));
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_binary_for_another_processor_is_named_as_such() {
+        use std::os::unix::fs::PermissionsExt;
+        let services = Services::start().await.expect("services");
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("bootstrap");
+        std::fs::write(&path, b"\x7fELF of another kind").expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+        let function = Function { kind: Kind::Worker, path };
+        let error =
+            Environment::start(&function, &services, "http://127.0.0.1:1", Bytes::new()).await.err().expect("an error");
+        assert!(error.to_string().contains("build it for this machine"), "{error}");
     }
 
     #[tokio::test]

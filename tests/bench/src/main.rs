@@ -45,10 +45,10 @@ struct Cli {
     /// The bridge [default: clawbridge beside this program].
     #[arg(long, value_name = "PATH")]
     clawbridge: Option<PathBuf>,
-    /// A binary of function webhook; several are measured side by side [default: target/lambda/webhook/bootstrap].
+    /// A binary of function webhook; several are measured side by side [default: target/lambda/clawbridge-webhook/bootstrap].
     #[arg(long, value_name = "PATH")]
     webhook: Vec<PathBuf>,
-    /// A binary of function worker; several are measured side by side [default: target/lambda/worker/bootstrap].
+    /// A binary of function worker; several are measured side by side [default: target/lambda/clawbridge-worker/bootstrap].
     #[arg(long, value_name = "PATH")]
     worker: Vec<PathBuf>,
 }
@@ -77,7 +77,7 @@ impl Programs {
         let functions =
             [(Kind::Webhook, &cli.webhook), (Kind::Worker, &cli.worker)].into_iter().flat_map(|(kind, named)| {
                 let paths =
-                    if named.is_empty() { vec![built.join(kind.name()).join("bootstrap")] } else { named.clone() };
+                    if named.is_empty() { vec![built.join(kind.package()).join("bootstrap")] } else { named.clone() };
                 paths.into_iter().map(move |path| Function { kind, path })
             });
         Programs {
@@ -97,8 +97,8 @@ impl Programs {
         }
         for function in &self.functions {
             let (build, option) = match function.kind {
-                Kind::Webhook => ("cargo lambda build --profile lambda -p clawbridge-webhook", "--webhook"),
-                Kind::Worker => ("cargo lambda build --profile lambda -p clawbridge-worker", "--worker"),
+                Kind::Webhook => ("cargo lambda build --profile function -p clawbridge-webhook", "--webhook"),
+                Kind::Worker => ("cargo lambda build --profile function -p clawbridge-worker", "--worker"),
             };
             Failure::unless_file(&function.path, build, option)?;
         }
@@ -207,7 +207,7 @@ mod tests {
         let programs = Programs::of(&cli, Path::new("/t/release"));
         assert!(programs.clawbridge.starts_with("/t/release"));
         let paths: Vec<&str> = programs.functions.iter().filter_map(|function| function.path.to_str()).collect();
-        assert_eq!(paths, ["/t/lambda/webhook/bootstrap", "a", "b"]);
+        assert_eq!(paths, ["/t/lambda/clawbridge-webhook/bootstrap", "a", "b"]);
     }
 
     #[test]

@@ -100,14 +100,16 @@ fn acted(what: &str, acted: &Acted) -> String {
 /// The functions side by side.
 pub(crate) fn lambda(figures: &lambda::Figures) -> String {
     let mut text = format!(
-        "\nlambda: one environment at a time, AWS on loopback without TLS; one invocation of worker is a batch of {BATCH}\n\n"
+        "\nlambda: one environment at a time; one invocation of worker is a batch of {BATCH}. AWS is the local stand-ins without TLS: the time \
+         that they take is in the times below, not in the CPU time\n\n"
     );
     let functions = &figures.functions;
+    let names = names(functions);
     let line = |name: &str, cell: &dyn Fn(&FunctionFigures) -> String| -> Vec<String> {
         std::iter::once(name.to_owned()).chain(functions.iter().map(cell)).collect()
     };
     text.push_str(&table(&[
-        line("", &|function| function.function.to_owned()),
+        std::iter::once(String::new()).chain(names.iter().cloned()).collect(),
         line("artifact KiB", &|function| number(Some(function.artifact.plain_kib), 0)),
         line("  zipped", &|function| number(Some(function.artifact.zip_kib), 0)),
         line("event bytes", &|function| function.event_bytes.to_string()),
@@ -128,8 +130,8 @@ pub(crate) fn lambda(figures: &lambda::Figures) -> String {
     if functions.iter().any(|function| function.cpu_clock == Some(CpuClock::Ticks)) {
         text.push_str("  CPU time was counted in ticks of 10 ms over a series, so a series of 1000 resolves 10 µs\n");
     }
-    for function in functions {
-        text.push_str(&format!("  {}: {}\n", function.function, function.path));
+    for (name, function) in names.iter().zip(functions) {
+        text.push_str(&format!("  {name}: {}\n", function.path));
         let calls = |calls: Vec<String>| if calls.is_empty() { NONE.to_owned() } else { calls.join(", ") };
         let cold = calls(function.cold_calls.iter().map(|(operation, count)| format!("{operation} {count}")).collect());
         let warm =
@@ -140,6 +142,16 @@ pub(crate) fn lambda(figures: &lambda::Figures) -> String {
         }
     }
     text
+}
+
+/// What the columns are called: by their function, and numbered where there are several of one.
+fn names(functions: &[FunctionFigures]) -> Vec<String> {
+    let of = |name: &str, among: &[FunctionFigures]| among.iter().filter(|function| function.function == name).count();
+    let numbered = functions.iter().enumerate().map(|(index, function)| {
+        let name = function.function;
+        if of(name, functions) == 1 { name.to_owned() } else { format!("{name} {}", of(name, &functions[..=index])) }
+    });
+    numbered.collect()
 }
 
 #[cfg(test)]
@@ -207,10 +219,12 @@ mod tests {
         };
         let text = lambda(&lambda::Figures {
             spawn_floor_ms: Some(0.9),
-            functions: vec![function("webhook", 7.8), function("worker", 9.9)],
+            functions: vec![function("webhook", 7.8), function("worker", 9.9), function("worker", 8.8)],
         });
         let total = text.lines().find(|line| line.contains("total ms")).expect("a line");
-        assert!(total.contains("7.80") && total.contains("9.90"), "{text}");
+        assert!(total.contains("7.80") && total.contains("9.90") && total.contains("8.80"), "{text}");
+        let head = text.lines().nth(3).expect("a head");
+        assert_eq!(head.split_whitespace().collect::<Vec<_>>(), ["webhook", "worker", "1", "worker", "2"]);
         for part in
             ["SQS SendMessage 1.00", "Secrets Manager GetSecretValue 1", "ticks of 10 ms", "0.90 ms", "1234", "7.0"]
         {

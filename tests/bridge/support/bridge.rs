@@ -15,7 +15,8 @@ pub(crate) struct Bridge {
     child: Child,
     lines: Arc<Mutex<Vec<Value>>>,
     complaints: Arc<Mutex<Vec<String>>>,
-    options: Options,
+    /// As it was started, and will be by [`Bridge::restart`].
+    pub(crate) options: Options,
     /// Holds bridge.toml and the state.
     pub(crate) dir: TempDir,
     /// Where webhooks go.
@@ -98,8 +99,18 @@ impl Bridge {
 
     /// Ends the process as Ctrl-C does, and waits until it has.
     pub(crate) fn interrupt(&mut self) -> i32 {
+        self.signal("INT");
+        self.ended()
+    }
+
+    /// Sends the process a signal: `INT` (Ctrl-C), `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill").success());
+    }
+
+    /// Waits until the process has ended; its exit status, or -1 where a signal ended it.
+    pub(crate) fn ended(&mut self) -> i32 {
         self.child.wait().expect("wait").code().unwrap_or(-1)
     }
 
@@ -190,9 +201,9 @@ impl Bridge {
         self.aws("AmazonSQS.GetQueueAttributes", &asked).await["Attributes"].take()
     }
 
-    /// Makes a source with the scheme `openclaw` and this secret.
+    /// Makes a source with this secret, also where `dev` has made one of its own accord.
     pub(crate) fn add_source(&self, name: &str, scheme: &str, secret: &str) {
-        let answer = self.run(&["source", "add", name, "--scheme", scheme, "--secret", secret]);
+        let answer = self.run(&["source", "add", name, "--scheme", scheme, "--secret", secret, "--replace"]);
         assert_eq!(answer.status, 0, "{answer:?}");
     }
 
@@ -285,6 +296,8 @@ pub(crate) fn run(args: &[&str], input: &str) -> Answer {
         .env_remove("CLAWBRIDGE_STACK")
         .env_remove("CLAWBRIDGE_LOCAL")
         .env_remove("CLAWBRIDGE_SECRET_PREFIX")
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -3,7 +3,9 @@
 mod bridge;
 mod stub;
 
-pub(crate) use bridge::{Answer, Bridge, Got, Options, client, exchange, hmac_sha256, program, run};
+pub(crate) use bridge::{
+    Answer, Bridge, Got, Options, client, exchange, hmac_sha256, openclaw_signature, program, run,
+};
 pub(crate) use stub::{Call, Reply, Stub};
 
 use std::future::Future;

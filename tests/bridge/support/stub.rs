@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -14,6 +16,8 @@ pub(crate) struct Call {
     /// Names in lower case.
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: Vec<u8>,
+    /// When it was read whole.
+    pub(crate) at: Instant,
 }
 
 impl Call {
@@ -37,6 +41,10 @@ pub(crate) enum Reply {
     Raw(Vec<u8>),
     /// Nothing, until the caller gives up.
     Silence,
+    /// These bytes, then nothing until the caller gives up.
+    Stall(Vec<u8>),
+    /// That, after a while.
+    Late(Duration, Box<Reply>),
 }
 
 /// The API. It ends with the test's runtime.
@@ -44,18 +52,26 @@ pub(crate) enum Reply {
 pub(crate) struct Stub {
     pub(crate) url: String,
     calls: Arc<Mutex<Vec<Call>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Stub {
     /// Answers each call with what `reply` makes of it and of the number of calls before it.
     pub(crate) async fn start(reply: impl Fn(&Call, usize) -> Reply + Send + Sync + 'static) -> Stub {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Stub::start_at("127.0.0.1:0", reply).await
+    }
+
+    /// The same at another address of this machine.
+    pub(crate) async fn start_at(at: &str, reply: impl Fn(&Call, usize) -> Reply + Send + Sync + 'static) -> Stub {
+        let listener = TcpListener::bind(at).await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
-        let stub = Stub { url, calls: calls.clone() };
+        let connections: Arc<AtomicUsize> = Arc::default();
+        let stub = Stub { url, calls: calls.clone(), connections: connections.clone() };
         let reply = Arc::new(reply);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                connections.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(answer(stream, calls.clone(), reply.clone()));
             }
         });
@@ -66,6 +82,16 @@ impl Stub {
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.calls.lock().expect("calls").clone()
     }
+
+    /// The calls so far of one path.
+    pub(crate) fn calls_of(&self, path: &str) -> Vec<Call> {
+        self.calls.lock().expect("calls").iter().filter(|call| call.path == path).cloned().collect()
+    }
+
+    /// How often somebody has connected, with or without a call.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
 }
 
 async fn answer(mut stream: TcpStream, calls: Arc<Mutex<Vec<Call>>>, reply: Arc<impl Fn(&Call, usize) -> Reply>) {
@@ -75,17 +101,28 @@ async fn answer(mut stream: TcpStream, calls: Arc<Mutex<Vec<Call>>>, reply: Arc<
             calls.push(call.clone());
             calls.len() - 1
         };
-        let (bytes, keep) = match reply(&call, before) {
+        let mut reply = reply(&call, before);
+        while let Reply::Late(wait, then) = reply {
+            tokio::time::sleep(wait).await;
+            reply = *then;
+        }
+        let (bytes, keep) = match reply {
             Reply::Json(status, body) => {
                 (response(status, &[("content-type".into(), "application/json".into())], &body.to_string()), true)
             }
             Reply::With(status, headers, body) => (response(status, &headers, &body), true),
             Reply::Raw(bytes) => (bytes, false),
-            Reply::Silence => {
+            Reply::Stall(bytes) => {
+                drop(stream.write_all(&bytes).await);
                 // Reads until the caller closes.
                 drop(stream.read(&mut [0]).await);
                 return;
             }
+            Reply::Silence => {
+                drop(stream.read(&mut [0]).await);
+                return;
+            }
+            Reply::Late(..) => return,
         };
         if stream.write_all(&bytes).await.is_err() || !keep {
             return;
@@ -130,5 +167,5 @@ async fn read(stream: &mut TcpStream) -> Option<Call> {
             Ok(count) => body.extend_from_slice(&chunk[..count]),
         }
     }
-    Some(Call { method, path, headers, body })
+    Some(Call { method, path, headers, body, at: Instant::now() })
 }

@@ -248,7 +248,11 @@ impl Sqs {
         })
     }
 
-    fn set_attributes(&self, reference: &str, attributes: &BTreeMap<String, String>) -> Result<(), SqsError> {
+    /// Sets these attributes of a queue (its name, URL or ARN) and leaves the others.
+    ///
+    /// # Errors
+    /// No such queue; an attribute that it cannot have; a state that cannot be written.
+    pub fn set_attributes(&self, reference: &str, attributes: &BTreeMap<String, String>) -> Result<(), SqsError> {
         let now = self.shared.clock.now();
         let name = self.shared.store.write(|tx| {
             let mut queue = Queue::load(tx, reference)?;

@@ -53,6 +53,8 @@ fn queues(local: &LocalAws, stack: &Stack, visibility: Duration) -> Result<(), F
     attributes.insert("RedrivePolicy".to_owned(), redrive);
     attributes.insert("VisibilityTimeout".to_owned(), visibility.as_secs().to_string());
     local.sqs().create_queue_if_missing(&stack.queue, &attributes).map_err(failed)?;
+    // The queue of an earlier start may have been made with another --visibility.
+    local.sqs().set_attributes(&stack.queue, &attributes).map_err(failed)?;
     Ok(())
 }
 

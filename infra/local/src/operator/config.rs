@@ -4,6 +4,7 @@ use super::print_json;
 use super::reach::Reached;
 use crate::cli::{FileArgs, Global};
 use crate::failure::Failure;
+use crate::out::say;
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Config, Severity, check};
 use clawbridge_registry::RegistryError;
@@ -12,7 +13,7 @@ use serde_json::json;
 pub(crate) fn check_file(global: &Global, args: &FileArgs) -> Result<(), Failure> {
     let config = read(global, args)?;
     if !global.json {
-        println!("{} is valid: {} tools, {} routes.", args.file.display(), config.tools.len(), config.routes.len());
+        say!("{} is valid: {} tools, {} routes.", args.file.display(), config.tools.len(), config.routes.len());
     }
     Ok(())
 }
@@ -32,7 +33,7 @@ pub(crate) async fn apply_file(global: &Global, args: &FileArgs) -> Result<(), F
     if global.json {
         print_json(&json!({"applied": true, "version": version, "stack": reached.stack.name}));
     } else {
-        println!(
+        say!(
             "{} is version {version} of stack {}; functions pick it up within seconds.",
             args.file.display(),
             reached.stack.name

@@ -5,6 +5,7 @@ use super::reach::{Reached, unreachable};
 use super::table;
 use crate::cli::{EventsCommand, Global, ListArgs};
 use crate::failure::Failure;
+use crate::out::say;
 use clawbridge_clock::Timestamp;
 use clawbridge_events::Listed;
 use clawbridge_queue::{Message, ReplayMessage};
@@ -63,7 +64,7 @@ async fn list(reached: &Reached, args: &ListArgs, json: bool) -> Result<(), Fail
             .collect();
         print_json(&events);
     } else if events.is_empty() {
-        println!("No events {}.", period(args));
+        say!("No events {}.", period(args));
     } else {
         let rows: Vec<Vec<String>> = events
             .into_iter()
@@ -85,14 +86,14 @@ async fn show(reached: &Reached, id: &str, json: bool) -> Result<(), Failure> {
         print_json(&view);
         return Ok(());
     }
-    println!("event     {}", event.id);
-    println!("source    {}", event.source);
-    println!("type      {}", event.r#type);
-    println!("delivery  {}", event.delivery_id);
-    println!("received  {}", event.received_at);
-    println!("repeats   {}", event.repeats);
-    println!("body      {} bytes", event.body.len());
-    println!("{}", serde_json::to_string_pretty(&view["body"]).unwrap_or_default());
+    say!("event     {}", event.id);
+    say!("source    {}", event.source);
+    say!("type      {}", event.r#type);
+    say!("delivery  {}", event.delivery_id);
+    say!("received  {}", event.received_at);
+    say!("repeats   {}", event.repeats);
+    say!("body      {} bytes", event.body.len());
+    say!("{}", serde_json::to_string_pretty(&view["body"]).unwrap_or_default());
     Ok(())
 }
 
@@ -106,9 +107,9 @@ async fn replay(reached: &Reached, id: &str, again: bool, json: bool) -> Result<
     if json {
         print_json(&json!({"queued": true, "event": event.id, "replay": nonce, "again": again}));
     } else if again {
-        println!("{} is queued to be routed again; its tasks act again, under new keys ({nonce}).", event.id);
+        say!("{} is queued to be routed again; its tasks act again, under new keys ({nonce}).", event.id);
     } else {
-        println!("{} is queued to be routed again; tasks that succeeded stay as they are.", event.id);
+        say!("{} is queued to be routed again; tasks that succeeded stay as they are.", event.id);
     }
     Ok(())
 }

@@ -10,9 +10,10 @@ pub(crate) mod sources;
 mod table;
 pub(crate) mod tasks;
 
+use crate::out::say;
 use serde::Serialize;
 
 /// Prints a value as JSON, for scripts.
 fn print_json(value: &impl Serialize) {
-    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+    say!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
 }

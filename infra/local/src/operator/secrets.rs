@@ -4,6 +4,7 @@ use super::print_json;
 use super::reach::{Reached, unreachable};
 use crate::cli::{Global, SecretCommand};
 use crate::failure::Failure;
+use crate::out::say;
 use clawbridge_aws::explain;
 use serde_json::json;
 use std::io::{IsTerminal, Read};
@@ -14,6 +15,7 @@ const MAX_SECRET_BYTES: u64 = 65_536;
 pub(crate) async fn run(global: &Global, command: SecretCommand) -> Result<(), Failure> {
     let SecretCommand::Set { name, value } = command;
     let value = match value {
+        Some(value) if value.is_empty() => return Err(Failure::negative("SECRET_UNREADABLE", "the value is empty")),
         Some(value) => value,
         None => from_standard_input()?,
     };
@@ -29,9 +31,7 @@ pub(crate) async fn run(global: &Global, command: SecretCommand) -> Result<(), F
     if global.json {
         print_json(&json!({"set": true, "secret": name}));
     } else {
-        println!(
-            "{name} is set; functions that hold the value before use it for up to a minute, or until it is refused."
-        );
+        say!("{name} is set; functions that hold the value before use it for up to a minute, or until it is refused.");
     }
     Ok(())
 }

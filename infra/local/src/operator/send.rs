@@ -6,6 +6,7 @@ use super::reach::{Reached, cause, http_client};
 use super::secrets;
 use crate::cli::{Global, SendArgs};
 use crate::failure::{Exit, Failure};
+use crate::out::say;
 use bytes::Bytes;
 use clawbridge_clock::Timestamp;
 use clawbridge_local_aws::gateway::{Api, EventSource};
@@ -30,7 +31,7 @@ pub(crate) async fn send(global: &Global, args: &SendArgs) -> Result<(), Failure
     let source = source(&reached, name).await?;
     if args.print_event {
         let delivery = deliver(&fixture, &source, args, 0)?;
-        println!("{}", String::from_utf8_lossy(&event(name, &delivery)?));
+        say!("{}", String::from_utf8_lossy(&event(name, &delivery)?));
         return Ok(());
     }
     let base = args.url.as_deref().or(reached.stack.public_url.as_deref()).ok_or_else(|| {
@@ -53,7 +54,7 @@ pub(crate) async fn send(global: &Global, args: &SendArgs) -> Result<(), Failure
             );
         } else {
             let note = if args.tamper { ", tampered with" } else { "" };
-            println!("{status}  {name} {} ({} bytes{note}): {answer}", delivery.id, delivery.body.len());
+            say!("{status}  {name} {} ({} bytes{note}): {answer}", delivery.id, delivery.body.len());
         }
     }
     if refused > 0 {

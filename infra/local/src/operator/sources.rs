@@ -6,6 +6,7 @@ use super::secrets;
 use super::table;
 use crate::cli::{Global, SecretArgs, SourceAddArgs, SourceCommand};
 use crate::failure::Failure;
+use crate::out::say;
 use crate::random::signing_secret;
 use clawbridge_aws::explain;
 use clawbridge_signatures::{Options, Scheme, Source};
@@ -89,7 +90,7 @@ async fn remove(global: &Global, name: &str) -> Result<(), Failure> {
     if global.json {
         print_json(&json!({"removed": true, "source": name}));
     } else {
-        println!(
+        say!(
             "{name} is removed; its webhooks are refused within a minute. RestoreSecret brings it back for {RECOVERY_DAYS} days."
         );
     }
@@ -127,7 +128,7 @@ async fn list(global: &Global) -> Result<(), Failure> {
         let sources: Vec<_> = sources.iter().map(|(name, scheme)| json!({"name": name, "scheme": scheme})).collect();
         print_json(&sources);
     } else if sources.is_empty() {
-        println!("No sources; `clawbridge source add NAME --scheme SCHEME` makes one.");
+        say!("No sources; `clawbridge source add NAME --scheme SCHEME` makes one.");
     } else {
         let address = reached.stack.public_url.clone().unwrap_or_else(|| "…".to_owned());
         let rows: Vec<Vec<String>> = sources
@@ -157,15 +158,15 @@ fn done(global: &Global, reached: &Reached, name: &str, verb: &str, generated: O
         print_json(&json!({"source": name, verb: true, "url": address, "secret": generated}));
         return;
     }
-    println!(
+    say!(
         "{name} is {verb}. Its webhooks go to {}.",
         address.unwrap_or_else(|| format!("the stack's WebhookUrl + /hooks/{name}"))
     );
     if let Some(secret) = generated {
-        println!("Its secret, shown this once: {secret}");
+        say!("Its secret, shown this once: {secret}");
     }
     if verb == "rotated" {
-        println!("The secret before it stays valid until the next rotation.");
+        say!("The secret before it stays valid until the next rotation.");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Lists for people: columns as wide as their widest cell.
 
+use crate::out::say;
+
 /// Prints rows under headings. Control characters are shown as spaces: cells hold what strangers sent.
 pub(crate) fn print(headings: &[&str], rows: &[Vec<String>]) {
     let clean = |cell: &str| -> String { cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect() };
@@ -14,7 +16,7 @@ pub(crate) fn print(headings: &[&str], rows: &[Vec<String>]) {
         .collect();
     let line = |cells: Vec<&str>| {
         let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}", padded.join("  ").trim_end());
+        say!("{}", padded.join("  ").trim_end());
     };
     line(headings.to_vec());
     for row in &rows {

@@ -6,6 +6,7 @@ use super::reach::{Reached, unreachable};
 use super::table;
 use crate::cli::{Global, ListArgs, TasksCommand};
 use crate::failure::Failure;
+use crate::out::say;
 use clawbridge_clock::Timestamp;
 use clawbridge_queue::{Message, TaskMessage};
 use clawbridge_tasks::{Record, State};
@@ -38,7 +39,7 @@ async fn list(reached: &Reached, state: Option<State>, args: &ListArgs, json: bo
     if json {
         print_json(&tasks.iter().map(brief).collect::<Vec<Value>>());
     } else if tasks.is_empty() {
-        println!("No such tasks {}.", period(args));
+        say!("No such tasks {}.", period(args));
     } else {
         let rows: Vec<Vec<String>> = tasks
             .iter()
@@ -83,33 +84,33 @@ async fn show(reached: &Reached, id: &str, json: bool) -> Result<(), Failure> {
         print_json(&whole);
         return Ok(());
     }
-    println!("task      {}", task.id);
-    println!("tool      {}", task.tool);
-    println!("key       {}", task.key);
+    say!("task      {}", task.id);
+    say!("tool      {}", task.tool);
+    say!("key       {}", task.key);
     if let Some(origin) = &task.origin {
-        println!("event     {} through route {}", origin.event, origin.route);
+        say!("event     {} through route {}", origin.event, origin.route);
     }
-    println!("state     {}", task.state.as_str());
+    say!("state     {}", task.state.as_str());
     if let Some(at) = task.retry_at {
-        println!("again     {at}");
+        say!("again     {at}");
     }
-    println!("created   {}", task.created_at);
-    println!("changed   {}", task.updated_at);
+    say!("created   {}", task.created_at);
+    say!("changed   {}", task.updated_at);
     for attempt in &task.attempts {
         let status = attempt.status.map(|status| format!(" {status}")).unwrap_or_default();
         let code = attempt.code.as_ref().map(|code| format!(" {code}")).unwrap_or_default();
-        println!("attempt   {} at {}: {}{status}{code} in {} ms", attempt.n, attempt.at, attempt.decision, attempt.ms);
+        say!("attempt   {} at {}: {}{status}{code} in {} ms", attempt.n, attempt.at, attempt.decision, attempt.ms);
     }
     if let Some(error) = &task.error {
-        println!("error     {}: {}", error.code.as_str(), error.message);
+        say!("error     {}: {}", error.code.as_str(), error.message);
         if let Some(evidence) = &error.evidence {
-            println!("answered  {}", evidence.escape_debug());
+            say!("answered  {}", evidence.escape_debug());
         }
     }
-    println!("input     {}", pretty(&task.input));
+    say!("input     {}", pretty(&task.input));
     match &task.result {
-        Some(result) => println!("result    {}", pretty(result)),
-        None if task.result_omitted => println!("result    too large to keep"),
+        Some(result) => say!("result    {}", pretty(result)),
+        None if task.result_omitted => say!("result    too large to keep"),
         None => {}
     }
     Ok(())
@@ -128,7 +129,7 @@ async fn retry(reached: &Reached, id: &str, json: bool) -> Result<(), Failure> {
     if json {
         print_json(&json!({"queued": true, "task": task.id, "after_attempt": task.attempt}));
     } else {
-        println!("{id} is queued to be run again.");
+        say!("{id} is queued to be run again.");
     }
     Ok(())
 }

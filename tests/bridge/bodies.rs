@@ -1,0 +1,222 @@
+//! Inbound bodies: of every size and kind, each stored as it came or refused whole.
+
+use crate::support::{Bridge, Got, Reply, Stub, openclaw_signature};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+const SECRET: &str = "a-signing-secret";
+
+/// A tool that is told what came, without the whole of it.
+fn config(stub: &Stub) -> String {
+    format!(
+        r#"
+[tools.note]
+method = "POST"
+url = "{url}/notes"
+idempotency_header = "Idempotency-Key"
+timeout = "10s"
+
+[[routes]]
+name = "sizes"
+source = "hooks"
+tool = "note"
+input = '{{kind: (.body | type), length: (.body | length)}}'
+
+[network]
+allow = ["127.0.0.1"]
+"#,
+        url = stub.url
+    )
+}
+
+async fn start() -> (Bridge, Stub) {
+    let stub = Stub::start(|_, _| Reply::Json(200, json!({"ok": true}))).await;
+    let bridge = Bridge::start(&config(&stub)).await;
+    bridge.add_source("hooks", "openclaw", SECRET);
+    (bridge, stub)
+}
+
+async fn post(bridge: &Bridge, content_type: &str, body: &[u8]) -> Got {
+    let signature = openclaw_signature(SECRET, body);
+    let headers = [("x-openclaw-signature", signature.as_str()), ("content-type", content_type)];
+    bridge.request("POST", "/hooks/hooks", &headers, body).await
+}
+
+/// The stored event that a delivery became, once its task is done.
+async fn stored(bridge: &Bridge, got: &Got) -> Value {
+    assert_eq!(got.status, 200, "{got:?}");
+    let request_id = &got.body["request_id"];
+    bridge.line("it is queued", |line| line["kind"] == "webhook.accepted" && &line["request_id"] == request_id).await;
+    // Event lines do not carry the request id: the stored event does.
+    let events = bridge.lines("event.stored", 1).await;
+    let last = events.last().expect("an event")["event"].clone();
+    bridge.line("the task", |line| line["kind"] == "task.attempt" && line["event"] == last).await;
+    let shown = bridge.run(&["events", "show", last.as_str().expect("an id"), "--json"]).json();
+    assert_eq!(&shown["request_id"], request_id);
+    shown
+}
+
+/// Bytes that nothing makes smaller: a xorshift sequence.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+#[tokio::test]
+async fn a_delivery_without_a_body_is_refused_before_anything_is_looked_up() {
+    let (bridge, stub) = start().await;
+    for source in ["hooks", "ghost"] {
+        let signature = openclaw_signature(SECRET, b"");
+        let got =
+            bridge.request("POST", &format!("/hooks/{source}"), &[("x-openclaw-signature", &signature)], b"").await;
+        assert_eq!((got.status, &got.body["error"]["code"]), (400, &json!("EMPTY_BODY")), "{got:?}");
+        let request_id = &got.body["error"]["request_id"];
+        let line = bridge.line("its line", |line| &line["request_id"] == request_id).await;
+        assert_eq!((&line["kind"], &line["code"]), (&json!("webhook.refused"), &json!("EMPTY_BODY")));
+    }
+    assert_eq!((bridge.messages("clawbridge-work").await, stub.calls().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_body_that_lambda_could_not_be_handed_is_refused_by_the_gateway() {
+    let (bridge, stub) = start().await;
+    // In the event, base64 makes 6.3 MB of 4.7 MB, text stays as long as it is; API Gateway itself takes 10 MB.
+    let rows = [
+        ("application/json", vec![b'1'; 6_400_000]),
+        ("application/octet-stream", noise(4_750_000)),
+        ("application/json", vec![b'"'; 3_200_000]),
+        ("application/json", vec![b'1'; 10 * 1024 * 1024 + 1]),
+    ];
+    for (content_type, body) in rows {
+        let got = post(&bridge, content_type, &body).await;
+        assert_eq!((got.status, &got.body), (413, &json!({"message": "Request Entity Too Large"})), "{}", body.len());
+    }
+    let reached =
+        bridge.journal().iter().any(|line| line["kind"].as_str().is_some_and(|kind| kind.starts_with("webhook")));
+    assert!(!reached, "{:?}", bridge.journal());
+    assert_eq!((bridge.messages("clawbridge-work").await, stub.calls().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn the_largest_body_that_fits_is_stored_whole() {
+    let (bridge, stub) = start().await;
+    // Digits at random: JSON text that compresses to less than half, and is still larger than one message.
+    let digits: String = noise(2_950_000).iter().map(|byte| format!("{byte:02x}")).collect();
+    let body = json!({"event": "large", "data": digits}).to_string();
+    assert!(body.len() > 5_900_000);
+    let got = post(&bridge, "application/json", body.as_bytes()).await;
+    let event = stored(&bridge, &got).await;
+    assert!(event["body"] == serde_json::from_str::<Value>(&body).expect("JSON"), "the body is another one");
+    let line = bridge.line("accepted", |line| line["kind"] == "webhook.accepted").await;
+    assert_eq!(line["bytes"], body.len());
+    assert!(line["messages"].as_u64() > Some(2), "{line}");
+    assert_eq!(stub.calls()[0].json(), json!({"kind": "object", "length": 2}));
+}
+
+#[tokio::test]
+async fn a_large_binary_body_travels_in_parts_and_is_routed_once_however_often_it_is_delivered() {
+    let (bridge, stub) = start().await;
+    let body = noise(4_000_000);
+    let got = post(&bridge, "application/octet-stream", &body).await;
+    let event = stored(&bridge, &got).await;
+    assert!(event["body"] == json!({"base64": STANDARD.encode(&body)}), "the body is another one");
+    let line = bridge.line("accepted", |line| line["kind"] == "webhook.accepted").await;
+    // Parts of 700 KiB, then the event that counts them.
+    assert_eq!((&line["bytes"], &line["messages"]), (&json!(4_000_000), &json!(6 + 1)));
+    let again = post(&bridge, "application/octet-stream", &body).await;
+    assert_eq!(again.status, 200);
+    bridge.lines("event.repeated", 1).await;
+    let shown = bridge.run(&["events", "show", event["id"].as_str().expect("an id"), "--json"]).json();
+    assert!(shown["body"] == event["body"] && shown["repeats"] == 1, "the second delivery changed the first");
+    assert_eq!(shown["request_id"], event["request_id"]);
+    assert_eq!(stub.calls().len(), 1);
+    assert_eq!(bridge.dead_letters().await, 0);
+}
+
+#[tokio::test]
+async fn a_body_need_not_be_json_nor_text() {
+    let (bridge, stub) = start().await;
+    let rows: [(&str, &[u8], Value, Value); 10] = [
+        ("application/json", b"{broken", json!("{broken"), json!({"kind": "string", "length": 7})),
+        ("application/json", b"\xff\xfe{}", json!({"base64": "//57fQ=="}), json!({"kind": "object", "length": 1})),
+        ("text/plain", b"caf\xe9", json!({"base64": "Y2Fm6Q=="}), json!({"kind": "object", "length": 1})),
+        ("text/plain", "café".as_bytes(), json!("café"), json!({"kind": "string", "length": 4})),
+        ("application/xml", b"<a>1</a>", json!("<a>1</a>"), json!({"kind": "string", "length": 8})),
+        (
+            "application/x-www-form-urlencoded",
+            b"a=1&b=x%20y&a=2",
+            json!({"a": "2", "b": "x y"}),
+            json!({"kind": "object", "length": 2}),
+        ),
+        ("text/plain", b"{\"json\": \"anyway\"}", json!({"json": "anyway"}), json!({"kind": "object", "length": 1})),
+        ("image/png", b"\x00", json!("\0"), json!({"kind": "string", "length": 1})),
+        // U+FFFE and U+FFFF may not stand in an SQS message as they are.
+        (
+            "text/plain",
+            "\u{fffe}\u{ffff}\u{1f99e}".as_bytes(),
+            json!("\u{fffe}\u{ffff}\u{1f99e}"),
+            json!({"kind": "string", "length": 3}),
+        ),
+        ("", b"null", Value::Null, json!({"kind": "null", "length": 0})),
+    ];
+    for (count, (content_type, body, seen, noted)) in rows.iter().enumerate() {
+        let got = post(&bridge, content_type, body).await;
+        bridge.lines("event.stored", count + 1).await;
+        let event = stored(&bridge, &got).await;
+        assert_eq!(&event["body"], seen, "{content_type}");
+        assert_eq!(&stub.calls().last().expect("a call").json(), noted, "{content_type} {seen}");
+    }
+    assert_eq!(bridge.dead_letters().await, 0);
+}
+
+#[tokio::test]
+async fn numbers_come_out_as_they_went_in() {
+    let (bridge, _stub) = start().await;
+    let body = r#"{"event":"n","numbers":[12345678901234567890,-9007199254740993,0.1,1e300,1.10]}"#;
+    let got = post(&bridge, "application/json", body.as_bytes()).await;
+    let event = stored(&bridge, &got).await;
+    assert_eq!(event["body"]["numbers"].to_string(), "[12345678901234567890,-9007199254740993,0.1,1e+300,1.1]");
+}
+
+#[tokio::test]
+async fn a_deeply_nested_body_harms_nobody() {
+    let (bridge, stub) = start().await;
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    // Up to 127 levels are read as JSON, more stay the text that they are.
+    for (count, depth) in [100, 127, 128, 1_000, 100_000].into_iter().enumerate() {
+        let got = post(&bridge, "application/json", nested(depth).as_bytes()).await;
+        assert_eq!(got.status, 200, "{depth}");
+        bridge.lines("event.stored", count + 1).await;
+        bridge.lines("task.attempt", count + 1).await;
+    }
+    let kinds: Vec<Value> = stub.calls().iter().map(|call| call.json()["kind"].clone()).collect();
+    assert_eq!(kinds, ["array", "array", "string", "string", "string"]);
+    assert_eq!(bridge.dead_letters().await, 0);
+}
+
+#[tokio::test]
+async fn what_a_route_wraps_too_deep_to_be_read_back_is_reported_and_does_not_come_again() {
+    let stub = Stub::start(|_, _| Reply::Json(200, json!({"ok": true}))).await;
+    let config = config(&stub).replace("{kind: (.body | type), length: (.body | length)}", "{a: {b: {c: .body}}}");
+    let bridge = Bridge::start(&config).await;
+    bridge.add_source("hooks", "openclaw", SECRET);
+    let body = format!("{}{}", "[".repeat(127), "]".repeat(127));
+    assert_eq!(post(&bridge, "application/json", body.as_bytes()).await.status, 200);
+    let line = bridge
+        .line("a verdict", |line| {
+            ["route.failed", "task.attempt", "bridge.failed"].map(Value::from).contains(&line["kind"])
+        })
+        .await;
+    assert_ne!(line["kind"], "bridge.failed", "{line}");
+    bridge.line("the message is done", |_| true).await;
+    assert_eq!(bridge.dead_letters().await, 0);
+}
