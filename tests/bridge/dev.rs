@@ -1,10 +1,13 @@
 //! `clawbridge dev` as a process: its start, its configuration while it runs, its end, and what is left for the next start.
 
-use crate::support::{Bridge, Reply, Stub, eventually, run};
+use crate::support::{Bridge, Reply, Stub, client, eventually, program, run};
 use crate::webhook::config;
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc;
+use std::time::Duration;
 
 const SECRET: &str = "a-signing-secret";
 
@@ -101,7 +104,7 @@ async fn two_bridges_do_not_share_a_state_nor_a_port() {
     let state = state.to_str().expect("a path");
     let second = run(&["dev", "--port", "0", "--state", state, "--json"], "");
     assert_eq!((second.status, second.error_code().as_str()), (4, "STATE_IN_USE"));
-    assert!(second.err.contains(state) && second.err.contains("--state"), "{second:?}");
+    assert!(second.err.contains(state) && second.err.contains("choose another directory"), "{second:?}");
 
     let port = |url: &str| url.rsplit(':').next().expect("a port").to_owned();
     let other = bridge.dir.path().join("other");
@@ -124,7 +127,7 @@ async fn holding() -> (Stub, mpsc::Sender<()>) {
     let wait = Mutex::new(wait);
     let stub = Stub::start(move |_, _| {
         // Without a sender the test is over.
-        let _over = wait.lock().expect("the channel").recv();
+        let _over = tokio::task::block_in_place(|| wait.lock().expect("the channel").recv());
         Reply::Json(200, json!({"ok": true}))
     })
     .await;
@@ -147,6 +150,8 @@ async fn a_stop_lets_a_call_end_that_is_under_way() {
             tokio::net::TcpStream::connect(&address).await.is_err().then_some(())
         })
         .await;
+        // The call takes another second.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let_go.send(()).expect("the stub listens");
         assert_eq!(bridge.ended(), 0);
         bridge.line("its outcome", |line| line["kind"] == "task.attempt" && line["decision"] == "succeeded").await;
@@ -197,4 +202,84 @@ async fn what_is_asked_for_at_a_start_holds_for_a_state_that_is_there() {
     bridge.options.args = vec!["--visibility".into(), "7".into()];
     bridge.restart().await;
     assert_eq!(visibility(&bridge.queue_attributes("clawbridge-work").await), "7");
+}
+
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// As `cargo run` shows itself, on a state that it does not keep.
+#[tokio::test]
+async fn a_person_is_shown_where_to_send_and_what_happens() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    std::fs::write(
+        dir.path().join("bridge.toml"),
+        "[tools.note]\nmethod = \"POST\"\nurl = \"bridge:/echo/notes\"\nidempotency_header = \"Idempotency-Key\"\n\
+         [[routes]]\nname = \"all\"\nsource = \"openclaw\"\ntool = \"note\"\n",
+    )
+    .expect("bridge.toml");
+    let mut child = Killed(
+        Command::new(program())
+            .args(["dev", "--ephemeral", "--port", "0"])
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("spawn"),
+    );
+    let (told, lines) = mpsc::channel();
+    let stdout = BufReader::new(child.0.stdout.take().expect("stdout"));
+    // Ends with the process or with the test.
+    std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
+    let mut shown = String::new();
+    let mut until = |words: &str| {
+        while !shown.contains(words) {
+            let line = lines.recv_timeout(Duration::from_secs(60));
+            shown.push_str(&line.unwrap_or_else(|end| panic!("{end}, and no {words:?} in:\n{shown}")));
+            shown.push('\n');
+        }
+        shown.clone()
+    };
+    let banner = until("curl ");
+    for words in [
+        "is running on this machine",
+        "webhooks   http://127.0.0.1:",
+        "in memory",
+        "1 tools, 1 routes",
+        "source     openclaw: made",
+    ] {
+        assert!(banner.contains(words), "{words}: {banner}");
+    }
+    let private = banner.lines().find_map(|line| line.trim().strip_prefix("curl ")?.strip_suffix("/echo"));
+    let private = private.expect("the private address").to_owned();
+    let sent = run(&["send", "events/openclaw/task.completed.json", "--repeat", "2", "--local", &private], "");
+    assert_eq!(sent.status, 0, "{sent:?}");
+    let refused = run(&["send", "events/openclaw/task.completed.json", "--tamper", "--local", &private], "");
+    assert_eq!(refused.status, 1, "{refused:?}");
+    for words in [
+        "webhook  openclaw: 178 bytes verified and queued",
+        "openclaw task.completed  (sha256:",
+        "echo     POST /echo/notes",
+        "note  attempt 1 → 200 succeeded in",
+        "known, not acted on",
+        "openclaw: refused with 401 SIGNATURE_MISMATCH",
+    ] {
+        until(words);
+    }
+    let echoed =
+        client().get(format!("{private}/echo")).send().await.expect("an answer").bytes().await.expect("a body");
+    let echoed: Value = serde_json::from_slice(&echoed).expect("JSON");
+    assert_eq!((&echoed["effects"], &echoed["calls"][0]["body"]["event"]), (&json!(1), &json!("task.completed")));
+    let pid = child.0.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    until("stopping");
+    assert!(child.0.wait().expect("wait").success());
+    let left: Vec<_> = std::fs::read_dir(dir.path()).expect("the directory").filter_map(Result::ok).collect();
+    assert_eq!(left.len(), 1, "bridge.toml alone: {left:?}");
 }

@@ -1,9 +1,14 @@
 //! The running bridge: real processes, real sockets, the command line as a person uses it.
 
 mod bodies;
+mod crash;
 mod dev;
+mod fixtures;
+mod local;
 mod operator;
 mod setup;
 mod sources;
 mod support;
+mod tasks;
+mod tools;
 mod webhook;

@@ -119,6 +119,23 @@ async fn a_signed_webhook_becomes_one_tool_call_however_often_it_is_delivered() 
 }
 
 #[tokio::test]
+async fn deliveries_of_one_event_at_the_same_moment_are_one_event() {
+    let stub = Stub::start(|_, _| Reply::Json(200, json!({"ok": true}))).await;
+    let bridge = Bridge::start(&config(&stub)).await;
+    bridge.add_source("hooks", "openclaw", SECRET);
+    let body = json!({"event": "task.completed"}).to_string();
+    let all = (0..30).map(|_| bridge.deliver("hooks", SECRET, body.as_bytes()));
+    let answers = futures_util::future::join_all(all).await;
+    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+    bridge.lines("event.repeated", 29).await;
+    bridge.line("the task succeeded", |line| line["decision"] == "succeeded").await;
+    let event = bridge.run(&["events", "list", "--json"]).json();
+    assert_eq!(event.as_array().map(Vec::len), Some(1), "{event}");
+    let shown = bridge.run(&["events", "show", event[0]["id"].as_str().expect("an id"), "--json"]).json();
+    assert_eq!((&shown["repeats"], stub.calls().len()), (&json!(29), 1));
+}
+
+#[tokio::test]
 async fn each_scheme_is_accepted_and_names_its_delivery_as_the_provider_does() {
     let bridge = Bridge::start("").await;
     add_sources(&bridge);

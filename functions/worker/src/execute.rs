@@ -25,7 +25,7 @@ impl Worker {
         &self,
         loaded: &Loaded,
         new: &NewTask,
-        replay: bool,
+        replay: Option<&str>,
         deadline: Timestamp,
     ) -> Result<(), Trouble> {
         let policy = loaded.config.tool(&new.tool).map_or(UNKNOWN_TOOL, policy);

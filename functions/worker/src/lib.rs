@@ -22,6 +22,7 @@ use clawbridge_secrets::{Ages, Secrets};
 use clawbridge_tasks::Tasks;
 use clawbridge_tools::{Caller, Deployment};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What the function needs to know about its deployment.
 #[derive(Clone, Debug)]
@@ -50,6 +51,12 @@ pub struct Worker {
     queue: Queue,
     deployment: Deployment,
     loaded: Arc<Mutex<Option<Loaded>>>,
+}
+
+/// The names of tools' secrets come from bridge.toml, not from strangers: a secret that was just made or changed may be read at once, so
+/// that a person who mends one and runs a failed task again sees it work.
+fn ages() -> Ages {
+    Ages { missing: Duration::from_secs(1), settle: Duration::from_secs(1), ..Ages::default() }
 }
 
 /// A configuration version and what follows from it.
@@ -120,7 +127,7 @@ impl Worker {
             events: Events::new(tables.clone(), settings.events_table),
             tasks: Tasks::new(tables.clone(), settings.tasks_table),
             registry: Registry::new(tables, settings.registry_table),
-            secrets: Secrets::new(aws_sdk_secretsmanager::Client::new(&config), Ages::default()),
+            secrets: Secrets::new(aws_sdk_secretsmanager::Client::new(&config), ages()),
             queue: Queue::new(aws_sdk_sqs::Client::new(&config), settings.queue_url),
             deployment: Deployment {
                 bridge_url: settings.bridge_url.into(),

@@ -77,7 +77,7 @@ impl Worker {
                     delivery_id: &event.delivery_id,
                     tasks: tasks.len(),
                 });
-                self.run_all(&loaded, tasks, false, deadline).await
+                self.run_all(&loaded, tasks, None, deadline).await
             }
         }
     }
@@ -101,14 +101,14 @@ impl Worker {
         let loaded = self.loaded().await?;
         let tasks = routed(&loaded, &event, occasion);
         clawbridge_journal::write(&Entry::EventReplayed { event: &event.id, tasks: tasks.len() });
-        self.run_all(&loaded, tasks, true, deadline).await
+        self.run_all(&loaded, tasks, Some(&message.nonce), deadline).await
     }
 
     async fn run_all(
         &self,
         loaded: &Loaded,
         tasks: Vec<NewTask>,
-        replay: bool,
+        replay: Option<&str>,
         deadline: Timestamp,
     ) -> Result<(), Trouble> {
         let ends = join_all(tasks.iter().map(|task| self.run_new(loaded, task, replay, deadline))).await;

@@ -14,7 +14,6 @@ use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    end_quietly_when_nobody_reads();
     let cli = Cli::parse();
     let json = cli.global.json;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -25,18 +24,6 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure, json),
     }
-}
-
-/// `clawbridge events list | head -1`: a reader that has seen enough closes the pipe, and what `println!` makes of that is a panic.
-fn end_quietly_when_nobody_reads() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let message = panic.payload_as_str().unwrap_or_default();
-        if message.starts_with("failed printing to stdout") && message.contains("Broken pipe") {
-            std::process::exit(0);
-        }
-        report(panic);
-    }));
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
@@ -54,7 +41,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "clawbridge", &mut script);
-            print!("{}", String::from_utf8_lossy(&script));
+            out::say!("{}", String::from_utf8_lossy(&script).trim_end());
             Ok(())
         }
     }

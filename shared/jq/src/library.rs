@@ -139,12 +139,17 @@ fn from_json<'a>((_, value): Cv<'a, Kind>) -> ValXs<'a, Val> {
     if json_depth(text) > MAX_INPUT_DEPTH {
         return Box::new(std::iter::once(fail(&format_args!("it nests deeper than {MAX_INPUT_DEPTH} levels"))));
     }
-    let values: Vec<_> = jaq_json::read::parse_many(text)
-        .map(|parsed| match parsed {
-            Ok(value) => Ok(value),
-            Err(error) => fail(&error),
-        })
-        .collect();
+    let mut values = Vec::new();
+    for parsed in jaq_json::read::parse_many(text) {
+        match parsed {
+            Ok(value) => values.push(Ok(value)),
+            Err(error) => {
+                // The parser does not move on from what it cannot read: asked again, it would say the same for ever.
+                values.push(fail(&error));
+                break;
+            }
+        }
+    }
     Box::new(values.into_iter())
 }
 

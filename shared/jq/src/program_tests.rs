@@ -326,6 +326,16 @@ fn an_input_cannot_reach_the_stack() {
 }
 
 #[test]
+fn text_that_is_no_json_fails_once_wherever_it_goes_wrong() {
+    for text in ["many", "12 many", "{\"a\": many}", "[1, 2", "nul", "\"open", "}", "1 } 2", "\u{1f99e}", ","] {
+        for source in ["fromjson", "tonumber"] {
+            assert!(matches!(first(source, json!(text)), Err(RunError::Failed { .. })), "{source}: {text}");
+        }
+        assert_eq!(first("[fromjson?] | length < 2", json!(text)), Ok(json!(true)), "{text}");
+    }
+}
+
+#[test]
 fn what_json_cannot_carry_is_refused() {
     for (source, what) in [
         ("nan", "NaN"),

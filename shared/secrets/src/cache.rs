@@ -37,6 +37,9 @@ impl Default for Ages {
     }
 }
 
+/// While Secrets Manager is out of reach, it is tried this often.
+const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
+
 /// What Secrets Manager said last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
@@ -136,7 +139,7 @@ impl Cache {
 
     /// Secrets Manager is out of reach: go on with what is kept for a few seconds before trying again.
     pub(crate) fn extend(&mut self, name: &str, stage: Stage, now: Instant) {
-        let pause = self.ages.fresh.saturating_sub(self.ages.settle);
+        let pause = self.ages.fresh.saturating_sub(OUTAGE_PAUSE);
         if let Some(slot) = self.slots.get_mut(&(name.to_owned(), stage)) {
             slot.checked_at = now.checked_sub(pause).unwrap_or(now);
         }

@@ -37,6 +37,7 @@ fn record(from: Reader<'_>, id: &str) -> Result<Record, WrongAttribute> {
         error: from.optional("error", Reader::json)?,
         attempts: from.optional("attempts", attempts)?.unwrap_or_default(),
         hops: from.number("hops")?,
+        replay: from.optional("replay", Reader::text)?.map(str::to_owned),
         created_at: moment(from, "created_at")?,
         updated_at: moment(from, "updated_at")?,
     })

@@ -47,6 +47,8 @@ pub enum Ask<'a> {
         origin: &'a Origin,
         /// Fingerprint of the input.
         input_hash: &'a str,
+        /// Names the replay: one asks once, however often its message comes.
+        nonce: &'a str,
     },
     /// The task's own message: its time has come.
     Due,
@@ -80,7 +82,7 @@ pub enum Verdict {
 /// What to do about `record`, given who asks.
 #[must_use]
 pub fn consider(record: &Record, ask: &Ask<'_>, policy: Policy, now: Timestamp) -> Verdict {
-    if let Ask::Route { origin, input_hash } | Ask::Replay { origin, input_hash } = ask
+    if let Ask::Route { origin, input_hash } | Ask::Replay { origin, input_hash, .. } = ask
         && record.input_hash != *input_hash
         // The same event through the same route is the same piece of work even where the configuration has changed since it
         // was mapped: the input in the record counts, or a crash between two versions would lose it.
@@ -92,11 +94,17 @@ pub fn consider(record: &Record, ask: &Ask<'_>, policy: Policy, now: Timestamp) 
         State::Succeeded => Verdict::Ended,
         State::Failed | State::Parked => match ask {
             Ask::Person { after_attempt } if *after_attempt == record.attempt => Verdict::Run,
-            Ask::Replay { .. } if record.state == State::Failed => Verdict::Run,
+            Ask::Replay { nonce, .. } if record.state == State::Failed && record.replay.as_deref() != Some(nonce) => {
+                Verdict::Run
+            }
             Ask::Person { .. } | Ask::Replay { .. } | Ask::Route { .. } | Ask::Due => Verdict::Ended,
         },
         State::Queued => match record.retry_at {
-            Some(at) if at > now && !matches!(ask, Ask::Person { .. }) => Verdict::Later { at },
+            Some(at)
+                if at > now && !matches!(ask, Ask::Person { after_attempt } if *after_attempt == record.attempt) =>
+            {
+                Verdict::Later { at }
+            }
             _ => Verdict::Run,
         },
         State::Running => match record.lease_until {
@@ -224,6 +232,7 @@ mod tests {
             error: None,
             attempts: Vec::new(),
             hops: 0,
+            replay: None,
             created_at: NOW,
             updated_at: NOW,
         }
@@ -238,13 +247,14 @@ mod tests {
         let here = origin();
         let there = Origin { event: "evt_2".into(), route: "r".into() };
         let route = Ask::Route { origin: &here, input_hash: "h" };
-        let replay = Ask::Replay { origin: &here, input_hash: "h" };
+        let replay = Ask::Replay { origin: &here, input_hash: "h", nonce: "replay-1" };
         let same_person = Ask::Person { after_attempt: 2 };
         let late_person = Ask::Person { after_attempt: 1 };
         let other_event = Ask::Route { origin: &there, input_hash: "other" };
         let other_mapping = Ask::Route { origin: &here, input_hash: "other" };
         let held = Record { lease_until: at(1), ..record(State::Running) };
         let lost = Record { lease_until: at(0), ..record(State::Running) };
+        let replayed = Record { replay: Some("replay-1".into()), ..record(State::Failed) };
         let resting = Record { retry_at: at(1), ..record(State::Queued) };
         let cases: Vec<(&str, Record, &Ask<'_>, Verdict)> = vec![
             ("done is done", record(State::Succeeded), &route, Verdict::Ended),
@@ -252,6 +262,7 @@ mod tests {
             ("failed stays failed for a repeat", record(State::Failed), &route, Verdict::Ended),
             ("failed stays failed for its own late message", record(State::Failed), &Ask::Due, Verdict::Ended),
             ("a replay runs what failed", record(State::Failed), &replay, Verdict::Run),
+            ("a replay's second message does nothing", replayed, &replay, Verdict::Ended),
             ("a person runs what failed", record(State::Failed), &same_person, Verdict::Run),
             ("a person's second message does nothing", record(State::Failed), &late_person, Verdict::Ended),
             ("a replay leaves what is parked", record(State::Parked), &replay, Verdict::Ended),
@@ -263,7 +274,13 @@ mod tests {
                 &Ask::Due,
                 Verdict::Later { at: Timestamp::from_millis(1_000_001) },
             ),
-            ("a person does not wait", resting, &same_person, Verdict::Run),
+            ("a person does not wait", resting.clone(), &same_person, Verdict::Run),
+            (
+                "a person who saw an earlier attempt does",
+                resting,
+                &late_person,
+                Verdict::Later { at: Timestamp::from_millis(1_000_001) },
+            ),
             ("somebody is at it", held.clone(), &route, Verdict::Later { at: Timestamp::from_millis(1_000_001) }),
             (
                 "even a person waits for a lease",

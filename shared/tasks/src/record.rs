@@ -111,6 +111,8 @@ pub struct Record {
     pub attempts: Vec<Attempt>,
     /// How many tasks' events lie between a provider's delivery and this task.
     pub hops: u32,
+    /// The replay that ran it last, if one did.
+    pub replay: Option<String>,
     /// When it was first claimed.
     pub created_at: Timestamp,
     /// When it last changed.

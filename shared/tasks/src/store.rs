@@ -107,14 +107,15 @@ impl Tasks {
         Tasks { client, table }
     }
 
-    /// Claims the task that an event's route makes, or says why not. One call where there is no record yet.
+    /// Claims the task that an event's route makes, or that the named replay makes again, or says why not. One call where there is no
+    /// record yet.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn claim_new(
         &self,
         new: &NewTask,
-        replay: bool,
+        replay: Option<&str>,
         policy: Policy,
         holder: &Holder,
         now: Timestamp,
@@ -123,14 +124,18 @@ impl Tasks {
         let hash = input_hash(&new.input);
         let input = pack_input(&new.input)?;
         let lease = new.timeout + LEASE_MARGIN;
-        let update = self
-            .update(&id)
-            .condition_expression("attribute_not_exists(id)")
-            .update_expression(
-                "SET tool = :tool, task_key = :key, event = :event, route = :route, input_hash = :hash, #input = :input, \
-                 input_encoding = :encoding, #state = :running, attempt = :one, failures = :zero, lease_ms = :lease, \
-                 lease_until = :until, hops = :hops, created_at = :now, updated_at = :now, expires_at = :expires, holder = :holder, #day = :day, #at = :now",
-            )
+        let mut update = self.update(&id).condition_expression("attribute_not_exists(id)");
+        let mut set = "SET tool = :tool, task_key = :key, event = :event, route = :route, input_hash = :hash, #input = :input, \
+                       input_encoding = :encoding, #state = :running, attempt = :one, failures = :zero, lease_ms = :lease, \
+                       lease_until = :until, hops = :hops, created_at = :now, updated_at = :now, expires_at = :expires, \
+                       holder = :holder, #day = :day, #at = :now"
+            .to_owned();
+        if let Some(nonce) = replay {
+            set.push_str(", replay = :replay");
+            update = update.expression_attribute_values(":replay", s(nonce));
+        }
+        let update = update
+            .update_expression(set)
             .expression_attribute_names("#state", "state")
             .expression_attribute_names("#input", "input")
             .expression_attribute_names("#day", "day")
@@ -171,6 +176,7 @@ impl Tasks {
                 error: None,
                 attempts: Vec::new(),
                 hops: new.hops,
+                replay: replay.map(str::to_owned),
                 created_at: now,
                 updated_at: now,
             }))),
@@ -178,10 +184,10 @@ impl Tasks {
             // The SDK tried twice: the first try took effect and its answer was lost.
             Changed::No(Some(item)) if held_by(&item, holder, 1) => Ok(Claimed::Ours(Box::new(read(&item)?))),
             Changed::No(Some(item)) => {
-                let ask = if replay {
-                    Ask::Replay { origin: &new.origin, input_hash: &hash }
-                } else {
-                    Ask::Route { origin: &new.origin, input_hash: &hash }
+                let (origin, input_hash) = (&new.origin, hash.as_str());
+                let ask = match replay {
+                    Some(nonce) => Ask::Replay { origin, input_hash, nonce },
+                    None => Ask::Route { origin, input_hash },
                 };
                 self.pursue(read(&item)?, &ask, policy, holder, now).await
             }
@@ -227,9 +233,7 @@ impl Tasks {
                     return Ok(Claimed::Later { at, record: Box::new(record) });
                 }
                 Verdict::Run => {
-                    let asked_anew = matches!(ask, Ask::Person { .. } | Ask::Replay { .. })
-                        && matches!(record.state, State::Failed | State::Parked);
-                    self.take(&record, asked_anew, holder, now).await?.map(|record| Claimed::Ours(Box::new(record)))
+                    self.take(&record, ask, holder, now).await?.map(|record| Claimed::Ours(Box::new(record)))
                 }
                 Verdict::Fail(error) => self
                     .finish(&record, &Outcome::Failed { error }, 0, now)
@@ -255,18 +259,24 @@ impl Tasks {
     async fn take(
         &self,
         seen: &Record,
-        asked_anew: bool,
+        ask: &Ask<'_>,
         holder: &Holder,
         now: Timestamp,
     ) -> Result<Option<Record>, StoreError> {
+        let asked_anew = matches!(ask, Ask::Person { .. } | Ask::Replay { .. })
+            && matches!(seen.state, State::Failed | State::Parked);
         let failures = if asked_anew { 0 } else { i64::from(seen.failures) };
+        let (set_replay, replay) = match ask {
+            Ask::Replay { nonce, .. } => (", replay = :replay", Some(s(nonce))),
+            Ask::Route { .. } | Ask::Due | Ask::Person { .. } => ("", None),
+        };
         let update = self
             .update(&seen.id)
             .condition_expression("#state = :state AND attempt = :attempt")
-            .update_expression(
-                "SET #state = :running, attempt = :next, failures = :failures, lease_until = :until, holder = :holder, updated_at = :now \
-                 REMOVE retry_at, listed",
-            )
+            .update_expression(format!(
+                "SET #state = :running, attempt = :next, failures = :failures, lease_until = :until, holder = :holder, \
+                 updated_at = :now{set_replay} REMOVE retry_at, listed",
+            ))
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":state", s(seen.state.as_str()))
             .expression_attribute_values(":attempt", n(i64::from(seen.attempt)))
@@ -277,6 +287,10 @@ impl Tasks {
             .expression_attribute_values(":now", n(now.millis()))
             .expression_attribute_values(":holder", s(&holder.0))
             .return_values(ReturnValue::AllNew);
+        let update = match replay {
+            Some(nonce) => update.expression_attribute_values(":replay", nonce),
+            None => update,
+        };
         match changed(update).await? {
             Changed::Yes(Some(item)) => Ok(Some(read(&item)?)),
             Changed::Yes(None) => Err(StoreError::Table("an update came without its item".to_owned())),

@@ -9,8 +9,11 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, 
 use reqwest::{Client, Method, Url};
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use url::Host;
+
+/// A request that has less time than this is not begun.
+const SHORTEST_REQUEST: Duration = Duration::from_millis(50);
 
 /// What came of a call.
 #[derive(Clone, Debug)]
@@ -82,10 +85,11 @@ impl Caller {
         Caller { clients: Clients::new(config), secrets, deployment }
     }
 
-    /// Calls `tool` with `input`, as the task named `task`, within the tool's time limit and `left`.
+    /// Calls `tool` with `input`, as the task named `task`, within the tool's time limit and `left`: reading the secret, and a second call
+    /// with a newer one, included. The task's lease counts on that.
     pub async fn call(&self, tool: &CompiledTool, input: &Value, task: &str, left: Duration) -> Called {
-        let limit = tool.tool().timeout.duration().min(left);
-        match self.attempt(tool, input, task, limit).await {
+        let end = Instant::now() + tool.tool().timeout.duration().min(left);
+        match self.attempt(tool, input, task, end).await {
             Ok((status, result)) => Called { answer: Ok(result), status: Some(status) },
             // For a tool that only reads, that there is nothing is an answer.
             Err(error) if error.code == Code::NotFound && tool.tool().effect == Effect::Read => {
@@ -100,20 +104,20 @@ impl Caller {
         tool: &CompiledTool,
         input: &Value,
         task: &str,
-        limit: Duration,
+        end: Instant,
     ) -> Result<(u16, Value), TaskError> {
         tool.check_input(input).map_err(|violations| {
             invalid(format!("the input does not fit the tool's input schema: {}", list(&violations)))
         })?;
         let prepared = self.prepare(tool, input, task)?;
         let mut secret = self.secret(tool).await?;
-        let mut received = send(&prepared, tool, secret.as_deref(), limit).await?;
+        let mut received = send(&prepared, tool, secret.as_deref(), time_left(end)?).await?;
         if received.status == 401
             && let Some(newer) = self.newer_secret(tool, secret.as_deref()).await
         {
             // The key was rotated since it was last read. A call that was refused as unauthenticated has not acted.
             secret = Some(newer);
-            received = send(&prepared, tool, secret.as_deref(), limit).await?;
+            received = send(&prepared, tool, secret.as_deref(), time_left(end)?).await?;
         }
         let header = |name: HeaderName| received.headers.get(name).and_then(|value| value.to_str().ok());
         let answer = Answer {
@@ -217,6 +221,16 @@ impl Caller {
     }
 }
 
+/// What is left for a request. Nothing of it was sent so far.
+fn time_left(end: Instant) -> Result<Duration, TaskError> {
+    let left = end.saturating_duration_since(Instant::now());
+    if left < SHORTEST_REQUEST {
+        let message = "reading the tool's secret took the time that the call has";
+        return Err(TaskError::unsent(Code::Timeout, Class::Transient, message));
+    }
+    Ok(left)
+}
+
 async fn send(
     prepared: &Prepared,
     tool: &CompiledTool,
@@ -276,8 +290,7 @@ fn invalid(message: String) -> TaskError {
 }
 
 fn list(violations: &[Violation]) -> String {
-    let shown: Vec<String> =
-        violations.iter().take(5).map(|violation| format!("{}: {}", violation.pointer, violation.message)).collect();
+    let shown: Vec<String> = violations.iter().take(5).map(ToString::to_string).collect();
     let more = violations.len().saturating_sub(shown.len());
     if more == 0 { shown.join("; ") } else { format!("{}; and {more} more", shown.join("; ")) }
 }

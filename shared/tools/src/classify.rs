@@ -43,11 +43,10 @@ fn result(answer: &Answer<'_>, secret: Option<&str>) -> Result<Value, TaskError>
     let Ok(text) = std::str::from_utf8(answer.body) else {
         return Err(unexpected(answer, secret, "the answer is not UTF-8"));
     };
-    let text = without(text, secret);
     let media_type = media_type(answer.content_type);
-    match serde_json::from_str(&text) {
-        Ok(value) => Ok(value),
-        Err(_) if media_type == "text/plain" => Ok(Value::String(text)),
+    match serde_json::from_str(text) {
+        Ok(value) => Ok(redacted(value, secret)),
+        Err(_) if media_type == "text/plain" => Ok(Value::String(without(text, secret))),
         Err(error) if media_type.ends_with("json") => {
             Err(unexpected(answer, secret, &format!("the answer says that it is JSON and is not: {error}")))
         }
@@ -124,8 +123,10 @@ fn evidence(body: &[u8], secret: Option<&str>) -> Option<String> {
         return None;
     }
     // Some room beyond the bound, so that a secret that the bound would cut in two is seen whole and removed whole.
-    let start = &body[..body.len().min(MAX_EVIDENCE + 1024)];
-    let text = without(&String::from_utf8_lossy(start), secret);
+    let start = &body[..body.len().min(MAX_EVIDENCE + 2 * secret.map_or(0, str::len))];
+    let mut text = without(&String::from_utf8_lossy(start), secret);
+    // One may stand at the end in part: the answer was cut there, by this or by the tool's bound.
+    text.truncate(text.len() - secret.map_or(0, |secret| begun(&text, secret)));
     let printable: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
     Some(shortened(&printable, MAX_EVIDENCE).to_owned())
 }
@@ -133,11 +134,44 @@ fn evidence(body: &[u8], secret: Option<&str>) -> Option<String> {
 /// Credentials shorter than this would be found by accident everywhere.
 const SHORTEST_SECRET: usize = 6;
 
+/// What stands where a secret stood.
+const REDACTED: &str = "[redacted]";
+
 /// `text` with every occurrence of `secret` removed: an upstream that repeats what it was sent must not carry a credential into a result.
+/// Text may be JSON that could not be used, so the secret is looked for as JSON writes it too (`/` as `\/` is common).
 fn without(text: &str, secret: Option<&str>) -> String {
-    match secret {
-        Some(secret) if secret.len() >= SHORTEST_SECRET => text.replace(secret, "[redacted]"),
-        _ => text.to_owned(),
+    let Some(secret) = secret.filter(|secret| secret.len() >= SHORTEST_SECRET) else { return text.to_owned() };
+    let mut text = text.replace(secret, REDACTED);
+    let quoted = secret.replace('\\', "\\\\").replace('"', "\\\"");
+    for written in [quoted.replace('/', "\\/"), quoted] {
+        if written != secret {
+            text = text.replace(&written, REDACTED);
+        }
+    }
+    text
+}
+
+/// How many bytes at the end of `text` are the beginning of `secret`, if they are enough to mean something.
+fn begun(text: &str, secret: &str) -> usize {
+    (SHORTEST_SECRET..secret.len())
+        .rev()
+        .find(|len| secret.is_char_boundary(*len) && text.ends_with(&secret[..*len]))
+        .unwrap_or(0)
+}
+
+/// The same for a document that was read, where it does not matter how its characters were written.
+fn redacted(value: Value, secret: Option<&str>) -> Value {
+    match value {
+        Value::String(text) => Value::String(without(&text, secret)),
+        // A secret of digits may come back as a number.
+        Value::Number(number) if secret.is_some_and(|secret| secret == number.to_string()) => {
+            Value::String(without(&number.to_string(), secret))
+        }
+        Value::Array(items) => items.into_iter().map(|item| redacted(item, secret)).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (without(&name, secret), redacted(value, secret))).collect()
+        }
+        plain @ (Value::Null | Value::Bool(_) | Value::Number(_)) => plain,
     }
 }
 
@@ -227,6 +261,49 @@ mod tests {
         let refused = answer(400, "text/plain", b"bad key sk_live_123");
         let error = classify(&refused, Some("sk_live_123"), SystemTime::now()).expect_err("an error");
         assert_eq!(error.evidence.as_deref(), Some("bad key [redacted]"));
+    }
+
+    #[test]
+    fn a_credential_is_removed_however_json_writes_it() {
+        let secret = "sk/live\\\"1";
+        let echoes: [&[u8]; 4] = [
+            br#"{"key":"Bearer sk/live\\\"1"}"#,
+            br#"{"key":"Bearer sk\/live\\\"1"}"#,
+            br#"{"key":"Bearer \u0073k\u002flive\\\"\u0031"}"#,
+            br#"{"key":"Bearer sk\/live\u005c\"1"}"#,
+        ];
+        for echo in echoes {
+            let answer =
+                Answer { status: 200, content_type: "application/json", retry_after: None, location: None, body: echo };
+            let result = classify(&answer, Some(secret), SystemTime::now());
+            assert_eq!(result, Ok(json!({"key": "Bearer [redacted]"})), "{}", String::from_utf8_lossy(echo));
+        }
+        for echo in &echoes[..2] {
+            let answer = Answer { status: 422, content_type: "", retry_after: None, location: None, body: echo };
+            let error = classify(&answer, Some(secret), SystemTime::now()).expect_err("an error");
+            assert_eq!(error.evidence.as_deref(), Some(r#"{"key":"Bearer [redacted]"}"#));
+        }
+        let number = answer(200, "application/json", b"{\"20261121\":[20261121]}");
+        let result = classify(&number, Some("20261121"), SystemTime::now());
+        assert_eq!(result, Ok(json!({"[redacted]": ["[redacted]"]})));
+    }
+
+    #[test]
+    fn no_piece_of_a_credential_is_kept_where_an_answer_is_cut() {
+        let secret: String = (0..1500).map(|n| char::from(b'a' + (n % 23) as u8)).collect();
+        let whole = secret.repeat(3);
+        let bodies = [
+            format!("{}{secret}", "-".repeat(2_000)),
+            format!("{}{secret}", "-".repeat(2_040)),
+            // What the tool's own bound has cut.
+            format!("--{}", &secret[..1_000]),
+            format!("--{whole}{}", &secret[..200]),
+            format!("--{whole}{whole}"),
+        ];
+        for body in bodies {
+            let kept = evidence(body.as_bytes(), Some(&secret)).unwrap_or_default();
+            assert!(kept.starts_with("--") && !kept.contains("abcdef"), "{kept}");
+        }
     }
 
     #[test]

@@ -123,6 +123,13 @@ impl Bridge {
         self.wait_until_ready().await;
     }
 
+    /// Starts a process on the same state and kills it after so long, wherever it is then.
+    pub(crate) async fn start_and_kill(&mut self, after: Duration) {
+        self.child = spawn(&self.dir, &self.options).child;
+        tokio::time::sleep(after).await;
+        self.kill();
+    }
+
     /// Replaces bridge.toml; the bridge applies it by itself.
     pub(crate) fn write_config(&self, config: &str) {
         std::fs::write(self.dir.path().join("bridge.toml"), config).expect("bridge.toml");
@@ -358,7 +365,8 @@ fn spawn(dir: &TempDir, options: &Options) -> Spawned {
         .stderr(Stdio::piped())
         .spawn()
         .expect("spawn");
-    let (lines, complaints): (Arc<Mutex<Vec<Value>>>, Arc<Mutex<Vec<String>>>) = Default::default();
+    let lines: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let complaints: Arc<Mutex<Vec<String>>> = Arc::default();
     // Both end with the process, whose end closes the pipes.
     let (stdout, sink) = (BufReader::new(child.stdout.take().expect("stdout")), lines.clone());
     std::thread::spawn(move || {

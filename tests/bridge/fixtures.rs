@@ -1,0 +1,236 @@
+//! `events/`: every fixture is what it says it is, and is taken as the delivery or the envelope that it stands for.
+
+use crate::support::{Bridge, root};
+use clawbridge_aws::Environment;
+use clawbridge_webhook::Webhook;
+use clawbridge_worker::{Batch, BatchAnswer, Worker};
+use lambda_http::request::LambdaRequest;
+use lambda_http::{Adapter, LambdaEvent, Service, service_fn};
+use lambda_runtime::Context;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// (file, event type, delivery id): what a provider's delivery is known by. A new fixture is a new row.
+const DELIVERIES: [(&str, &str, &str); 9] = [
+    ("byterover/memory.created.json", "memory.created", "br_evt_01JD2X7Q4N"),
+    ("github/issues.opened.json", "issues.opened", "issues-opened"),
+    ("github/ping.json", "ping", "ping"),
+    ("github/pull_request.opened.json", "pull_request.opened", "pull-request-opened"),
+    ("github/push.json", "push", "push"),
+    (
+        "openclaw/task.completed.json",
+        "task.completed",
+        "sha256:6d8a1c1b6aee36bdb8af6f064196d24c39865000a12958f94bf495f5b45619ec",
+    ),
+    ("standard-webhooks/contact.created.json", "contact.created", "contact-created"),
+    ("stripe/payment_intent.payment_failed.json", "payment_intent.payment_failed", "evt_1MoS6fLgUG5tbmjcFa11ed00"),
+    ("stripe/payment_intent.succeeded.json", "payment_intent.succeeded", "evt_1MoS6fLgUG5tbmjcXq2nCf0A"),
+];
+
+/// What `events/webhook/` and `events/worker/` hold.
+const ENVELOPES: [&str; 5] = [
+    "webhook/openclaw.base64.json",
+    "webhook/openclaw.text.json",
+    "webhook/unsigned.json",
+    "worker/batch-with-one-unreadable.json",
+    "worker/event.json",
+];
+
+/// The delivery inside the envelopes.
+const ENVELOPED: &str = "sha256:55cc1b13cd8e087c4ae596b6d8109bd5cd789df3d222208eac77a2ef55c553bb";
+
+fn events() -> PathBuf {
+    root().join("events")
+}
+
+fn read(name: &str) -> Value {
+    let text = std::fs::read(events().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The JSON files below `events/`, as `FOLDER/NAME`, sorted.
+fn files() -> Vec<String> {
+    let names = |dir: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+        entries.map(|entry| entry.expect("an entry").path()).collect()
+    };
+    let mut files: Vec<String> = names(&events())
+        .iter()
+        .filter(|path| path.is_dir())
+        .flat_map(|dir| names(dir))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| path.strip_prefix(events()).expect("below events").to_str().expect("UTF-8").to_owned())
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_fixture_is_known_here_and_says_where_it_came_from() {
+    let mut known: Vec<&str> = DELIVERIES.iter().map(|(file, ..)| *file).chain(ENVELOPES).collect();
+    known.sort_unstable();
+    assert_eq!(files(), known);
+    let readme = std::fs::read_to_string(events().join("README.md")).expect("README.md");
+    for (file, ..) in DELIVERIES {
+        let fixture = read(file);
+        assert!(fixture["origin"].as_str().is_some_and(|origin| origin.len() > 20), "{file} has no origin");
+        let (folder, _) = file.split_once('/').expect("a folder");
+        assert_eq!(fixture["source"], folder, "{file}");
+        assert!(readme.contains(&format!("`{folder}/`")), "README.md does not know {folder}");
+        for name in fixture["headers"].as_object().expect("headers").keys() {
+            let proof = ["signature", "authorization", "token"].iter().any(|word| name.contains(word));
+            assert!(!proof && *name == name.to_ascii_lowercase(), "{file}: {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_providers_delivery_is_accepted_under_the_providers_id_and_type() {
+    let config = std::fs::read_to_string(root().join("bridge.toml")).expect("bridge.toml");
+    let bridge = Bridge::start(&config).await;
+    let made = bridge.run(&["source", "list", "--json"]).json();
+    let made: Vec<&str> = made.as_array().into_iter().flatten().filter_map(|source| source["name"].as_str()).collect();
+    assert_eq!(made, ["byterover", "github", "openclaw", "stripe"], "what the repository's routes name");
+    assert_eq!(bridge.run(&["source", "add", "standard-webhooks", "--generate"]).status, 0);
+    for (file, ..) in DELIVERIES {
+        let sent = bridge.run(&["send", &format!("events/{file}")]);
+        assert_eq!(sent.status, 0, "{file}: {sent:?}");
+    }
+    bridge.lines("event.stored", DELIVERIES.len()).await;
+    let listed = bridge.run(&["events", "list", "--json"]).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(DELIVERIES.len()), "{listed}");
+    for (file, event_type, delivery_id) in DELIVERIES {
+        let fixture = read(file);
+        let event = listed.as_array().into_iter().flatten().find(|event| event["delivery_id"] == delivery_id);
+        let event = event.unwrap_or_else(|| panic!("no {delivery_id} in {listed}"));
+        assert_eq!((&event["type"], &event["source"]), (&json!(event_type), &fixture["source"]), "{file}");
+        let shown = bridge.run(&["events", "show", event["id"].as_str().expect("an id"), "--json"]).json();
+        assert_eq!(shown["body"], fixture["body"], "{file}");
+    }
+    // Four of them have a route whose tool is the echo endpoint.
+    let succeeded = |line: &Value| line["kind"] == "task.attempt" && line["decision"] == "succeeded";
+    for tool in ["record_payment", "notify"] {
+        bridge.line(tool, |line| succeeded(line) && line["tool"] == tool).await;
+    }
+    let failed = bridge.journal().into_iter().find(|line| line["level"] == "error" || line["kind"] == "route.failed");
+    assert_eq!(failed, None);
+}
+
+/// Lambda's context of an invocation with a minute to live.
+fn context() -> Context {
+    let mut context = Context::default();
+    context.request_id = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef".to_owned();
+    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970") + Duration::from_secs(60);
+    context.deadline = u64::try_from(deadline.as_millis()).expect("a time");
+    context
+}
+
+/// `webhook` as Lambda runs it: the envelope in, API Gateway's answer out.
+async fn invoke_webhook(webhook: &Webhook, file: &str) -> Value {
+    let event: LambdaRequest = serde_json::from_value(read(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let webhook = webhook.clone();
+    let handler = service_fn(move |request| {
+        let webhook = webhook.clone();
+        async move { webhook.handle(request).await }
+    });
+    let answer = Adapter::from(handler).call(LambdaEvent::new(event, context())).await.expect("an answer");
+    let mut answer = serde_json::to_value(&answer).expect("JSON");
+    let body = answer["body"].as_str().and_then(|text| serde_json::from_str(text).ok()).expect("a JSON body");
+    answer["body"] = body;
+    answer
+}
+
+async fn invoke_worker(worker: &Worker, file: &str) -> BatchAnswer {
+    let batch: Batch = serde_json::from_value(read(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    worker.handle(LambdaEvent::new(batch, context())).await.expect("an answer")
+}
+
+/// The handlers in this process, on the services of a bridge.
+fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
+    // What the handlers log goes to no journal here: it is not this test's to print.
+    clawbridge_journal::set_sink(Box::new(|_| {}));
+    let environment = Environment::local(&bridge.private);
+    let queue_url = format!("{}/000000000000/clawbridge-work", bridge.private);
+    let webhook = clawbridge_webhook::Settings { queue_url: queue_url.clone(), secret_prefix: "clawbridge".into() };
+    let worker = clawbridge_worker::Settings {
+        queue_url,
+        events_table: "clawbridge-events".into(),
+        tasks_table: "clawbridge-tasks".into(),
+        registry_table: "clawbridge-registry".into(),
+        bridge_url: bridge.private.clone(),
+        secret_prefix: "clawbridge".into(),
+    };
+    (Webhook::new(&environment, webhook).expect("webhook"), Worker::new(&environment, worker).expect("worker"))
+}
+
+#[tokio::test]
+async fn lambdas_http_events_get_the_answers_that_they_should() {
+    let bridge = Bridge::start("").await;
+    bridge.add_source("openclaw", "openclaw", "fixture-secret");
+    let (webhook, _) = handlers(&bridge);
+    let request_id = "JKJaXmPLvHcESHA=";
+    for file in ["webhook/openclaw.text.json", "webhook/openclaw.base64.json"] {
+        let answer = invoke_webhook(&webhook, file).await;
+        assert_eq!((&answer["statusCode"], &answer["isBase64Encoded"]), (&json!(200), &json!(false)), "{answer}");
+        assert_eq!(answer["headers"]["content-type"], "application/json", "{file}");
+        assert_eq!(answer["body"], json!({"received": true, "request_id": request_id}), "{file}");
+    }
+    let refused = invoke_webhook(&webhook, "webhook/unsigned.json").await;
+    assert_eq!(refused["statusCode"], 401, "{refused}");
+    let error =
+        json!({"code": "UNVERIFIED", "message": "The signature could not be verified.", "request_id": request_id});
+    assert_eq!(refused["body"], json!({"error": error}));
+    // Text or base64, they are the same delivery; and with the same request id the same acceptance, whose message came twice.
+    let stored = bridge.lines("event.stored", 2).await;
+    for line in &stored {
+        assert_eq!((&line["delivery_id"], &line["type"]), (&json!(ENVELOPED), &json!("task.completed")), "{line}");
+    }
+    let listed = bridge.run(&["events", "list", "--json"]).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+#[tokio::test]
+async fn of_lambdas_queue_batches_exactly_the_unreadable_record_comes_back() {
+    let bridge = Bridge::start("").await;
+    let (_, worker) = handlers(&bridge);
+    let good = invoke_worker(&worker, "worker/event.json").await;
+    assert_eq!(good, BatchAnswer::default());
+    let answer = serde_json::to_value(invoke_worker(&worker, "worker/batch-with-one-unreadable.json").await);
+    let unreadable = read("worker/batch-with-one-unreadable.json")["Records"][1]["messageId"].clone();
+    assert_eq!(answer.expect("JSON"), json!({"batchItemFailures": [{"itemIdentifier": unreadable}]}));
+    let listed = bridge.run(&["events", "list", "--day", "2020-03-10", "--json"]).json();
+    assert_eq!(listed[0]["delivery_id"], ENVELOPED, "{listed}");
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+#[test]
+fn the_envelopes_carry_what_they_say() {
+    let body = |file: &str| {
+        use base64::Engine;
+        let event = read(file);
+        let text = event["body"].as_str().expect("a body").to_owned();
+        match event["isBase64Encoded"].as_bool() {
+            Some(true) => base64::engine::general_purpose::STANDARD.decode(text).expect("base64"),
+            _ => text.into_bytes(),
+        }
+    };
+    let text = body("webhook/openclaw.text.json");
+    assert_eq!(body("webhook/openclaw.base64.json"), text);
+    assert_eq!(body("webhook/unsigned.json"), text);
+    use sha2::{Digest, Sha256};
+    assert_eq!(format!("sha256:{}", hex::encode(Sha256::digest(&text))), ENVELOPED);
+    let signature = crate::support::openclaw_signature("fixture-secret", &text);
+    for file in ["webhook/openclaw.text.json", "webhook/openclaw.base64.json"] {
+        assert_eq!(read(file)["headers"]["x-openclaw-signature"], signature, "{file}");
+    }
+    for file in ENVELOPES.iter().filter(|file| file.starts_with("worker/")) {
+        for record in read(file)["Records"].as_array().expect("records") {
+            assert_eq!(
+                (&record["eventSource"], &record["messageAttributes"]),
+                (&json!("aws:sqs"), &json!({})),
+                "{file}"
+            );
+        }
+    }
+}
