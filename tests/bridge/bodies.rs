@@ -38,13 +38,13 @@ async fn start() -> (Bridge, Stub) {
     (bridge, stub)
 }
 
-/// As a provider posts: again where it is asked to come back, which a busy machine may do with the largest bodies.
+/// As a provider posts: again after a 5xx, which an unoptimised bridge on a busy machine may answer to the largest bodies.
 async fn post(bridge: &Bridge, content_type: &str, body: &[u8]) -> Got {
     let signature = openclaw_signature(SECRET, body);
     let headers = [("x-openclaw-signature", signature.as_str()), ("content-type", content_type)];
     eventually("an answer", || async {
         let got = bridge.request("POST", "/hooks/hooks", &headers, body).await;
-        (got.status != 503).then_some(got)
+        (got.status < 500).then_some(got)
     })
     .await
 }

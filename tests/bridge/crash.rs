@@ -16,25 +16,28 @@ const SECRET: &str = "a-signing-secret";
 const ROUNDS: u32 = 25;
 const SENDERS: u64 = 4;
 
-/// What the tool may be relied on for.
+/// What the tools may be relied on for.
 #[derive(Clone, Copy, PartialEq)]
 enum Api {
-    /// It acts once for each `Idempotency-Key`.
+    /// They act once for each `Idempotency-Key`. Here each task's end leads to a task of another tool.
     Keyed,
-    /// It acts on every call.
+    /// They act on every call.
     Unsafe,
 }
 
 /// What the API has done, and what it has been called for.
 #[derive(Default)]
 struct Ledger {
-    /// Effects by event.
-    effects: BTreeMap<u64, u32>,
-    /// Calls by event.
-    calls: BTreeMap<u64, u32>,
-    /// Events by the key that they came with first.
-    keys: BTreeMap<String, u64>,
+    /// Effects by tool and event.
+    effects: BTreeMap<Act, u32>,
+    /// Calls by tool and event.
+    calls: BTreeMap<Act, u32>,
+    /// What each key came with first.
+    keys: BTreeMap<String, Act>,
 }
+
+/// A tool's path, and the number of the event that it is about.
+type Act = (String, u64);
 
 /// What the deliveries came to.
 #[derive(Default)]
@@ -48,16 +51,20 @@ struct Sent {
 }
 
 impl Ledger {
-    fn act(&mut self, api: Api, call: &Call, event: u64) {
+    fn act(&mut self, api: Api, call: &Call, act: &Act) {
         let key = call.header("idempotency-key").to_owned();
         if api == Api::Keyed {
             assert!(key.starts_with("task_"), "no key: {call:?}");
-            if let Some(first) = self.keys.insert(key, event) {
-                assert_eq!(first, event, "one key for two events");
+            if let Some(first) = self.keys.insert(key, act.clone()) {
+                assert_eq!(&first, act, "one key for two things");
                 return;
             }
         }
-        *self.effects.entry(event).or_default() += 1;
+        *self.effects.entry(act.clone()).or_default() += 1;
+    }
+
+    fn effects(&self, tool: &str, event: u64) -> u32 {
+        self.effects.get(&(tool.to_owned(), event)).copied().unwrap_or(0)
     }
 }
 
@@ -67,15 +74,16 @@ async fn misbehaving(api: Api, ledger: Arc<Mutex<Ledger>>, seed: u64) -> Stub {
     let dice = Mutex::new(fastrand::Rng::with_seed(seed));
     Stub::start(move |call, _| {
         let event = call.json()["data"]["n"].as_u64().expect("a number");
+        let act = (call.path.clone(), event);
         let mut ledger = ledger.lock().expect("ledger");
-        let calls = ledger.calls.entry(event).or_default();
+        let calls = ledger.calls.entry(act.clone()).or_default();
         *calls += 1;
         let die = if *calls > 3 { 100 } else { dice.lock().expect("dice").u32(0..100) };
         if die < 8 {
             return Reply::With(503, vec![("retry-after".into(), "1".into())], String::new());
         }
-        ledger.act(api, call, event);
-        let good = Reply::Json(200, json!({"ok": true}));
+        ledger.act(api, call, &act);
+        let good = Reply::Json(200, json!({"n": event}));
         match die {
             ..14 => Reply::Raw(Vec::new()),
             14..18 => Reply::Silence,
@@ -88,9 +96,9 @@ async fn misbehaving(api: Api, ledger: Arc<Mutex<Ledger>>, seed: u64) -> Stub {
 }
 
 fn config(stub: &Stub, api: Api) -> String {
-    let effect = match api {
-        Api::Keyed => "idempotency_header = \"Idempotency-Key\"",
-        Api::Unsafe => "effect = \"unsafe\"",
+    let (effect, more) = match api {
+        Api::Keyed => ("idempotency_header = \"Idempotency-Key\"", tell(stub)),
+        Api::Unsafe => ("effect = \"unsafe\"", String::new()),
     };
     format!(
         r#"
@@ -106,8 +114,33 @@ name = "all"
 source = "hooks"
 tool = "act"
 
+{more}
+
 [network]
 allow = ["127.0.0.1"]
+"#,
+        stub.url
+    )
+}
+
+/// A tool that each task's end leads to.
+fn tell(stub: &Stub) -> String {
+    format!(
+        r#"
+[tools.tell]
+method = "POST"
+url = "{}/tell"
+idempotency_header = "Idempotency-Key"
+timeout = "1s"
+attempts = 20
+
+[[routes]]
+name = "told"
+source = "bridge"
+type = "task.completed"
+filter = '.body.data.tool == "act"'
+tool = "tell"
+input = '{{data: .body.data.result}}'
 "#,
         stub.url
     )
@@ -223,9 +256,12 @@ async fn survive(api: Api) {
         let delivery_id = format!("sha256:{}", hex::encode(Sha256::digest(body)));
         let id = clawbridge_events::event_id("hooks", &delivery_id);
         assert!(events.contains(&id), "event {n} was accepted and is not stored");
-        let effects = ledger.effects.get(n).copied().unwrap_or(0);
+        let (effects, told) = (ledger.effects("/act", *n), ledger.effects("/tell", *n));
         match (api, state_of.get(id.as_str()).copied()) {
-            (_, Some("succeeded")) => assert_eq!(effects, 1, "effects of event {n}, which is done"),
+            (Api::Keyed, Some("succeeded")) => {
+                assert_eq!((effects, told), (1, 1), "effects of event {n}, which is done")
+            }
+            (Api::Unsafe, Some("succeeded")) => assert_eq!(effects, 1, "effects of event {n}, which is done"),
             (Api::Unsafe, Some("parked")) => {
                 assert!(effects <= 1, "event {n} has {effects} effects");
                 parked += 1;
@@ -233,9 +269,11 @@ async fn survive(api: Api) {
             (_, state) => panic!("event {n}, which has {effects} effects, was left as {state:?}"),
         }
     }
-    // What was stored without a 2xx was delivered again, so that nothing is there that was not accepted in the end.
-    assert_eq!((events.len(), tasks.len()), (accepted.len(), accepted.len()));
-    assert_eq!(ledger.effects.keys().max().max(accepted.keys().max()), accepted.keys().max());
+    // What was stored without a 2xx was delivered again, so nothing is there that was not accepted in the end.
+    // That a tool has told is an event as well, which no route wants.
+    let (events_each, tasks_each) = if api == Api::Keyed { (3, 2) } else { (1, 1) };
+    assert_eq!((events.len(), tasks.len()), (accepted.len() * events_each, accepted.len() * tasks_each));
+    assert!(ledger.effects.keys().all(|(_, n)| accepted.contains_key(n)));
     assert_eq!(bridge.dead_letters().await, 0);
     if api == Api::Unsafe {
         assert!(parked > 0, "nothing was parked: the test does not do what it is for");
@@ -243,7 +281,7 @@ async fn survive(api: Api) {
         assert_eq!(listed.as_array().map(Vec::len), Some(parked.min(100)), "{listed}");
     }
     println!(
-        "{rounds} kills: {} events in {} requests, {} effects in {} calls (at most {} for one event), {parked} parked",
+        "{rounds} kills: {} events in {} requests, {} effects in {} calls (at most {} for one), {parked} parked",
         accepted.len(),
         sent.requests.load(Ordering::SeqCst),
         ledger.effects.values().sum::<u32>(),

@@ -1,6 +1,6 @@
 //! `events/`: every fixture is what it says it is, and is taken as the delivery or the envelope that it stands for.
 
-use crate::support::{Bridge, root};
+use crate::support::{Bridge, root, take_the_journal};
 use clawbridge_aws::Environment;
 use clawbridge_webhook::Webhook;
 use clawbridge_worker::{Batch, BatchAnswer, Worker};
@@ -148,8 +148,7 @@ async fn invoke_worker(worker: &Worker, file: &str) -> BatchAnswer {
 
 /// The handlers in this process, on the services of a bridge.
 fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
-    // What the handlers log goes to no journal here: it is not this test's to print.
-    clawbridge_journal::set_sink(Box::new(|_| {}));
+    take_the_journal();
     let environment = Environment::local(&bridge.private);
     let queue_url = format!("{}/000000000000/clawbridge-work", bridge.private);
     let webhook = clawbridge_webhook::Settings { queue_url: queue_url.clone(), secret_prefix: "clawbridge".into() };

@@ -6,6 +6,7 @@ mod dev;
 mod fixtures;
 mod local;
 mod operator;
+mod readme;
 mod setup;
 mod sources;
 mod support;

@@ -1,6 +1,6 @@
 //! The task record: retries, idempotency, what is parked, what follows from a task, and what reaches the dead-letter queue.
 
-use crate::support::{Bridge, Call, Options, Reply, Stub, eventually};
+use crate::support::{Bridge, Call, Options, Reply, Stub, eventually, take_the_journal};
 use crate::tools::{ALLOW, SECRET, attempts, bridge, decisions, ended, send, show, tool};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -661,12 +661,9 @@ async fn a_message_that_nobody_can_read_ends_in_the_dead_letter_queue_and_its_ne
 /// A panic on the way of one record. The journal's sink is the one thing that the worker calls which a test may bring, so that is where it happens.
 #[tokio::test]
 async fn a_panic_in_one_record_brings_back_that_record_alone() {
-    use clawbridge_journal::Entry;
     use clawbridge_worker::{Batch, Settings, Worker};
     use lambda_runtime::{Context, LambdaEvent};
-    assert!(clawbridge_journal::set_sink(Box::new(|entry| {
-        assert!(!matches!(entry, Entry::BridgeFailed { subject: "task_that_panics", .. }), "on purpose");
-    })));
+    take_the_journal();
     let bridge = Bridge::start("").await;
     let settings = Settings {
         queue_url: format!("{}/000000000000/clawbridge-work", bridge.private),

@@ -30,3 +30,13 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut
 pub(crate) fn root() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
+
+/// For handlers that run in the tests' own process: what they log is not printed, and logging about the subject `task_that_panics` panics.
+/// One for all tests, as a process has one sink.
+pub(crate) fn take_the_journal() {
+    use clawbridge_journal::Entry;
+    // Where another test has set it, it is this same one.
+    let _is_first = clawbridge_journal::set_sink(Box::new(|entry| {
+        assert!(!matches!(entry, Entry::BridgeFailed { subject: "task_that_panics", .. }), "on purpose");
+    }));
+}

@@ -255,7 +255,7 @@ fn banner(json_lines: bool, args: &DevArgs, state: &State, stack: &Stack, applie
     }
     for source in &applied.sources_made {
         println!(
-            "  source     {source}: made with a secret of its own; `clawbridge source add {source}` puts the provider's"
+            "  source     {source}: made with a secret of its own; `clawbridge source add {source} --replace` puts the provider's"
         );
     }
     println!();

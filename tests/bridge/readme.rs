@@ -1,0 +1,69 @@
+//! README.md: what it tells a newcomer to type does what it says.
+
+use crate::support::{Bridge, root, run};
+use std::collections::BTreeMap;
+
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).expect("README.md")
+}
+
+/// The blocks of a language, in their order.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = readme();
+    let opening = format!("```{language}\n");
+    readme.split(&opening).skip(1).filter_map(|rest| rest.split("\n```").next()).map(str::to_owned).collect()
+}
+
+/// The words of a command as a shell would see them: single quotes, and a comment at the end.
+fn words(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    for c in command.chars() {
+        match c {
+            '\'' => is_quoted = !is_quoted,
+            '#' if !is_quoted && words.last().is_some_and(String::is_empty) => break,
+            ' ' if !is_quoted => words.push(String::new()),
+            _ => words.last_mut().expect("a word").push(c),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// In their order, on the repository's own bridge.toml, with a secret on standard input where one is asked for.
+#[tokio::test]
+async fn every_command_does_what_it_says() {
+    let config = std::fs::read_to_string(root().join("bridge.toml")).expect("bridge.toml");
+    let bridge = Bridge::start(&config).await;
+    let mut ran: BTreeMap<String, u32> = BTreeMap::new();
+    for line in blocks("sh").iter().flat_map(|block| block.lines()) {
+        // Those for a deployed stack, and those that begin or redirect something, are tried elsewhere.
+        let Some(command) = line.strip_prefix("cargo run -- ").filter(|command| !command.contains("--stack")) else {
+            continue;
+        };
+        if command.contains(" > ") {
+            continue;
+        }
+        let words = words(command);
+        let args: Vec<&str> = words.iter().map(String::as_str).collect();
+        let answer = bridge.run_with_input(&args, "a-secret-from-the-provider\n");
+        let expected = i32::from(args.contains(&"--tamper"));
+        assert_eq!(answer.status, expected, "{command}: {answer:?}");
+        *ran.entry(words[0].clone()).or_default() += 1;
+    }
+    for command in ["send", "tasks", "source", "secret", "check", "events"] {
+        assert!(ran.contains_key(command), "README.md no longer shows {command}: {ran:?}");
+    }
+    bridge.line("the fixture's task succeeded", |line| line["decision"] == "succeeded").await;
+    bridge.lines("event.repeated", 1).await;
+}
+
+#[test]
+fn the_example_of_bridge_toml_is_valid() {
+    let [example] = blocks("toml").try_into().expect("one example");
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let path = dir.path().join("bridge.toml");
+    std::fs::write(&path, example).expect("bridge.toml");
+    let answer = run(&["check", path.to_str().expect("a path")], "");
+    assert_eq!((answer.status, answer.err.as_str()), (0, ""), "{answer:?}");
+}
