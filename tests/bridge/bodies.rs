@@ -8,6 +8,9 @@ use tokio::io::AsyncWriteExt;
 
 const SECRET: &str = "a-signing-secret";
 
+/// Held by the tests of the largest bodies, which would take each other's time: the function has fifteen seconds.
+static LARGE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// A tool that is told what came, without the whole of it.
 fn config(stub: &Stub) -> String {
     format!(
@@ -94,6 +97,7 @@ async fn a_delivery_without_a_body_is_refused_before_anything_is_looked_up() {
 
 #[tokio::test]
 async fn a_body_that_lambda_could_not_be_handed_is_refused_by_the_gateway() {
+    let _alone = LARGE.lock().await;
     let (bridge, stub) = start().await;
     // In the event, base64 makes 6.3 MB of 4.7 MB, text stays as long as it is; API Gateway itself takes 10 MB.
     let rows = [
@@ -114,6 +118,7 @@ async fn a_body_that_lambda_could_not_be_handed_is_refused_by_the_gateway() {
 
 #[tokio::test]
 async fn the_largest_body_that_fits_is_stored_whole() {
+    let _alone = LARGE.lock().await;
     let (bridge, stub) = start().await;
     // Digits at random: JSON text that compresses to less than half, and is still larger than one message.
     let digits: String = noise(2_950_000).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -130,6 +135,7 @@ async fn the_largest_body_that_fits_is_stored_whole() {
 
 #[tokio::test]
 async fn a_large_binary_body_travels_in_parts_and_is_routed_once_however_often_it_is_delivered() {
+    let _alone = LARGE.lock().await;
     let (bridge, stub) = start().await;
     let body = noise(4_000_000);
     let got = post(&bridge, "application/octet-stream", &body).await;

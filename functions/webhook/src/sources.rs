@@ -61,12 +61,18 @@ impl Sources {
             // It may just have been mended.
             Attempt::Broken(_) => false,
         };
-        // No previous version, or Secrets Manager out of reach: then the current one has spoken.
-        if is_mismatch
-            && let Ok(previous) = self.secrets.get(&secret, Stage::Previous).await
-            && let verified @ Attempt::Verified { .. } = self.attempt(&secret, Stage::Previous, &previous, request, now)
-        {
-            return verified.into_found();
+        if is_mismatch {
+            match self.secrets.get(&secret, Stage::Previous).await {
+                Ok(previous) => {
+                    let second = self.attempt(&secret, Stage::Previous, &previous, request, now);
+                    if matches!(second, Attempt::Verified { .. }) {
+                        return second.into_found();
+                    }
+                }
+                Err(SecretError::Missing { .. }) => {}
+                // It may be signed with a secret that cannot be read now: a sender that does not come back after a 401 would lose it.
+                Err(error) => return Found::Refused(unread(&error)),
+            }
         }
         if let Ok(newest) = self.secrets.get_again(&secret, Stage::Current).await
             && newest != current
