@@ -2,9 +2,11 @@
 
 mod bodies;
 mod crash;
+mod credentials;
 mod dev;
 mod fixtures;
 mod local;
+mod messages;
 mod operator;
 mod readme;
 mod setup;

@@ -1,71 +1,18 @@
-//! The task record: retries, idempotency, what is parked, what follows from a task, and what reaches the dead-letter queue.
+//! The task record: retries, idempotency, what is parked, and what follows from a task.
 
-use crate::support::{Bridge, Call, Options, Reply, Stub, eventually, take_the_journal};
-use crate::tools::{ALLOW, SECRET, attempts, bridge, decisions, ended, send, show, tool};
+use crate::support::work::{
+    ALLOW, SECRET, attempts, bridge, decided, decisions, ended, event_of, idle, keys, retry, scripted, send, show,
+    status, tool,
+};
+use crate::support::{Bridge, Call, Options, Reply, Stub, eventually};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// An API whose answers to each path are these, one after the other, and then `{"ok":true}`.
-async fn scripted(script: &[(&str, Vec<Reply>)]) -> Stub {
-    let script: Vec<(String, Vec<Reply>)> =
-        script.iter().map(|(path, replies)| ((*path).to_owned(), replies.clone())).collect();
-    let counts: Mutex<BTreeMap<String, usize>> = Mutex::default();
-    Stub::start(move |call, _| {
-        let mut counts = counts.lock().expect("counts");
-        let count = counts.entry(call.path.clone()).or_default();
-        *count += 1;
-        let replies = script.iter().find(|(path, _)| *path == call.path).map(|(_, replies)| replies);
-        replies.and_then(|replies| replies.get(*count - 1)).cloned().unwrap_or(Reply::Json(200, json!({"ok": true})))
-    })
-    .await
-}
-
-fn status(status: u16) -> Reply {
-    Reply::Json(status, json!({"status": status}))
-}
 
 fn closes() -> Reply {
     Reply::Raw(Vec::new())
-}
-
-/// Waits until a tool has had this many attempts of any decision, and returns the decisions.
-async fn decided(bridge: &Bridge, tool: &str, count: usize) -> Vec<String> {
-    eventually(&format!("{count} lines of {tool}"), || {
-        let decisions = decisions(bridge, tool);
-        async move { (decisions.len() >= count).then_some(decisions) }
-    })
-    .await
-}
-
-fn keys(calls: &[Call]) -> BTreeSet<&str> {
-    calls.iter().map(|call| call.header("x-key")).collect()
-}
-
-fn retry(bridge: &Bridge, line: &Value) {
-    let answer = bridge.run(&["tasks", "retry", line["task"].as_str().expect("a task"), "--json"]);
-    assert_eq!((answer.status, &answer.json()["queued"]), (0, &json!(true)), "{answer:?}");
-}
-
-/// The event that a task came from.
-fn event_of(line: &Value) -> &str {
-    line["event"].as_str().expect("an event")
-}
-
-/// Puts a message on the queue as the functions do.
-async fn enqueue(bridge: &Bridge, texts: &[String]) {
-    let entries: Vec<Value> =
-        texts.iter().enumerate().map(|(n, text)| json!({"Id": n.to_string(), "MessageBody": text})).collect();
-    let url = format!("{}/000000000000/clawbridge-work", bridge.private);
-    let answer = bridge.aws("AmazonSQS.SendMessageBatch", &json!({"QueueUrl": url, "Entries": entries})).await;
-    assert_eq!(answer["Successful"].as_array().map(Vec::len), Some(texts.len()), "{answer}");
-}
-
-/// Waits until nothing is on the queue.
-async fn idle(bridge: &Bridge) {
-    eventually("an empty queue", || async { (bridge.messages("clawbridge-work").await == 0).then_some(()) }).await;
 }
 
 #[tokio::test]
@@ -89,8 +36,8 @@ async fn a_call_that_fails_twice_is_made_a_third_time_with_the_same_key_and_reme
         (&json!("succeeded"), &json!({"id": 7}), &Value::Null)
     );
     assert_eq!((&record["attempt"], &record["failures"]), (&json!(3), &json!(2)));
-    let attempts = record["attempts"].as_array().expect("attempts");
-    let seen: Vec<_> = attempts
+    let recorded = record["attempts"].as_array().expect("attempts");
+    let seen: Vec<_> = recorded
         .iter()
         .map(|attempt| {
             (attempt["n"].as_u64(), attempt["decision"].as_str(), attempt["status"].as_u64(), attempt["code"].as_str())
@@ -104,7 +51,7 @@ async fn a_call_that_fails_twice_is_made_a_third_time_with_the_same_key_and_reme
             (Some(3), Some("succeeded"), None, None),
         ]
     );
-    let lines = crate::tools::attempts(&bridge, "call");
+    let lines = attempts(&bridge, "call");
     let told: Vec<_> = lines.iter().map(|line| (line["attempt"].as_u64(), line["retry_in_ms"].is_u64())).collect();
     assert_eq!(told, [(Some(1), true), (Some(2), true), (Some(3), false)]);
     // While it waited it was listed as waiting; now it is not.
@@ -253,7 +200,9 @@ async fn what_may_have_been_done_is_repeated_only_where_the_tools_effect_allows_
     let stub = scripted(&script).await;
     let mut config = ALLOW.to_owned();
     for row in &rows {
-        let more = format!("timeout = \"1s\"\n{}", row.tool);
+        // Long enough for an answer on a busy machine.
+        let timeout = if row.code == "TIMEOUT" { "2s" } else { "20s" };
+        let more = format!("timeout = \"{timeout}\"\n{}", row.tool);
         config.push_str(&tool(row.name, row.method, &format!("{}/{}", stub.url, row.name), &more));
     }
     let mut bridge = bridge(&config).await;
@@ -339,7 +288,8 @@ async fn a_worker_lost_during_a_call_leaves_it_to_a_person_unless_it_may_be_repe
     assert_eq!((calls.len(), keys(&calls)), (2, [line["task"].as_str().expect("a task")].into()));
     assert!(decisions(&bridge, "keyed").iter().any(|decision| decision == "deferred"));
     let lease = calls[1].at.duration_since(calls[0].at);
-    assert!(lease > Duration::from_millis(7_900), "taken over after {lease:?}; the lease is three seconds and five");
+    // Three seconds for the call and five for what is around it, from the claim on, which was a little before the call.
+    assert!(lease > Duration::from_secs(6), "taken over after {lease:?}");
 
     let line = ended(&bridge, "unsafe").await;
     assert_eq!((&line["decision"], &line["code"]), (&json!("parked"), &json!("OUTCOME_UNKNOWN")));
@@ -511,184 +461,28 @@ async fn a_result_that_is_too_large_to_keep_does_not_make_the_task_look_undone()
 
 #[tokio::test]
 async fn a_tool_that_was_removed_while_its_task_waited_is_said_to_be_unknown() {
-    let wait = Reply::With(503, vec![("retry-after".into(), "2".into())], String::new());
-    let stub = scripted(&[("/", vec![wait])]).await;
-    let config = tool("call", "POST", &stub.url, "idempotency_header = \"X-Key\"") + ALLOW;
-    let mut bridge = bridge(&config).await;
+    let down = Arc::new(AtomicBool::new(true));
+    let still = down.clone();
+    let stub = Stub::start(move |_, _| if still.load(Ordering::SeqCst) { status(503) } else { status(200) }).await;
+    let config = tool("call", "POST", &stub.url, "idempotency_header = \"X-Key\"\nattempts = 20") + ALLOW;
+    let options = Options { config: Some(config.clone()), args: vec!["--visibility".into(), "1".into()] };
+    let mut bridge = Bridge::start_with(options).await;
+    bridge.add_source("hooks", "openclaw", SECRET);
     send(&bridge, "call", json!({})).await;
-    assert_eq!(decided(&bridge, "call", 1).await, ["retry"]);
+    assert_eq!(decided(&bridge, "call", 1).await[0], "retry");
     bridge.write_config("");
     bridge.kill();
     bridge.restart().await;
     let line = ended(&bridge, "call").await;
     assert_eq!((&line["decision"], &line["code"]), (&json!("failed"), &json!("UNKNOWN_TOOL")));
     assert!(line["reason"].as_str().is_some_and(|text| text.contains("declare it again and retry the task")), "{line}");
-    assert_eq!(stub.calls().len(), 1);
+    let before = stub.calls().len();
     // That is what helps.
+    down.store(false, Ordering::SeqCst);
     bridge.write_config(&config);
     bridge.kill();
     bridge.restart().await;
     retry(&bridge, &line);
     assert_eq!(ended(&bridge, "call").await["decision"], "succeeded");
-    assert_eq!((stub.calls().len(), keys(&stub.calls()).len()), (2, 1));
-}
-
-#[tokio::test]
-async fn a_replay_runs_what_failed_once_however_often_its_message_comes() {
-    let broken = Arc::new(AtomicBool::new(true));
-    let still = broken.clone();
-    let stub = Stub::start(move |call, _| {
-        let fails = call.path == "/flaky" && still.load(Ordering::SeqCst);
-        if fails { Reply::With(200, vec![], "<p>done, says a page".into()) } else { Reply::Json(200, json!({})) }
-    })
-    .await;
-    let config = format!(
-        "[tools.steady]\nmethod = \"POST\"\nurl = \"{0}/steady\"\neffect = \"unsafe\"\n\
-         [tools.flaky]\nmethod = \"POST\"\nurl = \"{0}/flaky\"\neffect = \"unsafe\"\n\
-         [[routes]]\nname = \"steady\"\nsource = \"hooks\"\ntool = \"steady\"\n\
-         [[routes]]\nname = \"flaky\"\nsource = \"hooks\"\ntool = \"flaky\"\n{ALLOW}",
-        stub.url
-    );
-    let bridge = bridge(&config).await;
-    send(&bridge, "order", json!({})).await;
-    let line = ended(&bridge, "flaky").await;
-    assert_eq!((&line["decision"], &line["code"]), (&json!("failed"), &json!("UNEXPECTED_RESPONSE")));
-    ended(&bridge, "steady").await;
-
-    // SQS may hand a message out twice, and does when a worker dies after the work and before the answer.
-    let replay = |nonce: &str| {
-        let message = clawbridge_queue::ReplayMessage {
-            event: event_of(&line).to_owned(),
-            nonce: nonce.to_owned(),
-            again: false,
-        };
-        clawbridge_queue::Message::Replay(message).encode().expect("a message")
-    };
-    for count in 2..4 {
-        enqueue(&bridge, &[replay("replay-1")]).await;
-        decided(&bridge, "flaky", count).await;
-    }
-    assert_eq!(decisions(&bridge, "flaky"), ["failed", "failed", "reused"]);
-    assert_eq!(stub.calls_of("/flaky").len(), 2);
-    // Another replay is another wish; what succeeded stays as it is.
-    broken.store(false, Ordering::SeqCst);
-    assert_eq!(bridge.run(&["events", "replay", event_of(&line)]).status, 0);
-    assert_eq!(decided(&bridge, "flaky", 4).await[3], "succeeded");
-    bridge.lines("event.replayed", 3).await;
-    idle(&bridge).await;
-    assert_eq!((stub.calls_of("/flaky").len(), stub.calls_of("/steady").len()), (3, 1));
-    assert_eq!(decisions(&bridge, "steady"), ["succeeded", "reused", "reused", "reused"]);
-}
-
-#[tokio::test]
-async fn a_retry_asks_once_however_often_its_message_comes() {
-    let stub = Stub::start(|_, _| status(422)).await;
-    let config = tool("call", "POST", &stub.url, "effect = \"unsafe\"") + ALLOW;
-    let bridge = bridge(&config).await;
-    send(&bridge, "call", json!({})).await;
-    let line = ended(&bridge, "call").await;
-    let retry = |after_attempt| {
-        let task = line["task"].as_str().expect("a task").to_owned();
-        let message = clawbridge_queue::TaskMessage { task, retry_after_attempt: after_attempt };
-        clawbridge_queue::Message::Task(message).encode().expect("a message")
-    };
-    for (count, message) in [(2, retry(Some(1))), (3, retry(Some(1))), (4, retry(None)), (5, retry(Some(7)))] {
-        enqueue(&bridge, &[message]).await;
-        decided(&bridge, "call", count).await;
-    }
-    assert_eq!(decisions(&bridge, "call"), ["failed", "failed", "reused", "reused", "reused"]);
-    assert_eq!(stub.calls().len(), 2);
-}
-
-#[tokio::test]
-async fn a_message_that_nobody_can_read_ends_in_the_dead_letter_queue_and_its_neighbours_are_worked_once() {
-    use clawbridge_queue::{Body, EventMessage, Message, TaskMessage};
-    let stub = Stub::start(|_, _| Reply::Json(200, json!({}))).await;
-    let config = tool("call", "POST", &stub.url, "idempotency_header = \"X-Key\"") + ALLOW;
-    let options = Options { config: Some(config), args: vec!["--visibility".into(), "1".into()] };
-    let bridge = Bridge::start_with(options).await;
-    let event = |n: u32| {
-        let body = json!({"event": "call", "input": {"n": n}}).to_string();
-        let message = EventMessage {
-            nonce: format!("request-{n}"),
-            source: "hooks".into(),
-            r#type: "call".into(),
-            delivery_id: format!("delivery-{n}"),
-            received_at: clawbridge_clock::Timestamp::now(),
-            headers: Vec::new(),
-            body: Body::inline(clawbridge_packed::Packed::pack(body.as_bytes())),
-            hops: 0,
-            deferrals: 0,
-        };
-        Message::Event(message).encode().expect("a message")
-    };
-    let gone = Message::Task(TaskMessage { task: "task_of_another_time".into(), retry_after_attempt: None });
-    let garbage = ["not JSON", "{\"v\":2,\"kind\":\"task\",\"task\":\"t\"}", "{\"v\":1,\"kind\":\"party\"}"];
-    let batch = [
-        event(1),
-        garbage[0].to_owned(),
-        event(2),
-        garbage[1].to_owned(),
-        gone.encode().expect("a message"),
-        garbage[2].to_owned(),
-        event(3),
-    ];
-    // One send, so that one receive takes them all.
-    enqueue(&bridge, &batch).await;
-    decided(&bridge, "call", 3).await;
-    eventually("three dead letters", || async { (bridge.dead_letters().await == 3).then_some(()) }).await;
-    idle(&bridge).await;
-
-    let lines: Vec<Value> = bridge.journal().into_iter().filter(|line| line["kind"] == "bridge.failed").collect();
-    let of = |code: &str| lines.iter().filter(|line| line["code"] == code).count();
-    // Ten receives each, as the queue is set.
-    assert_eq!((of("MESSAGE_UNREADABLE"), of("TASK_GONE"), lines.len()), (30, 1, 31), "{lines:?}");
-    assert!(lines.iter().any(|line| line["reason"].as_str().is_some_and(|text| text.contains("has version 2"))));
-    assert!(!format!("{lines:?}").contains("not JSON"), "{lines:?}");
-    assert_eq!((stub.calls().len(), keys(&stub.calls()).len()), (3, 3));
-    assert_eq!(decisions(&bridge, "call"), ["succeeded", "succeeded", "succeeded"]);
-    let url = format!("{}/000000000000/clawbridge-dead", bridge.private);
-    let received = bridge.aws("AmazonSQS.ReceiveMessage", &json!({"QueueUrl": url, "MaxNumberOfMessages": 10})).await;
-    let dead: BTreeSet<&str> = received["Messages"]
-        .as_array()
-        .expect("messages")
-        .iter()
-        .filter_map(|message| message["Body"].as_str())
-        .collect();
-    assert_eq!(dead, garbage.into());
-}
-
-/// A panic on the way of one record. The journal's sink is the one thing that the worker calls which a test may bring, so that is where it happens.
-#[tokio::test]
-async fn a_panic_in_one_record_brings_back_that_record_alone() {
-    use clawbridge_worker::{Batch, Settings, Worker};
-    use lambda_runtime::{Context, LambdaEvent};
-    take_the_journal();
-    let bridge = Bridge::start("").await;
-    let settings = Settings {
-        queue_url: format!("{}/000000000000/clawbridge-work", bridge.private),
-        events_table: "clawbridge-events".into(),
-        tasks_table: "clawbridge-tasks".into(),
-        registry_table: "clawbridge-registry".into(),
-        bridge_url: String::new(),
-        secret_prefix: "clawbridge".into(),
-    };
-    let worker = Worker::new(&clawbridge_aws::Environment::local(&bridge.private), settings).expect("a worker");
-    let record = |id: &str, body: &str| json!({"messageId": id, "body": body});
-    let task = |id: &str| json!({"v": 1, "kind": "task", "task": id}).to_string();
-    let batch = json!({"Records": [
-        record("before", &task("task_that_is_gone")),
-        record("panics", &task("task_that_panics")),
-        record("unreadable", "?"),
-        record("after", &task("task_that_is_gone_too")),
-    ]});
-    let mut context = Context::default();
-    context.deadline = u64::try_from(clawbridge_clock::Timestamp::now().millis()).expect("a time") + 60_000;
-    for _ in 0..2 {
-        // Twice: what the panic left behind does not hurt the next batch.
-        let batch: Batch = serde_json::from_value(batch.clone()).expect("a batch");
-        let answer = worker.handle(LambdaEvent::new(batch, context.clone())).await.expect("an answer");
-        let failed: Vec<&str> = answer.failures.iter().map(|failure| failure.message_id.as_str()).collect();
-        assert_eq!(failed, ["panics", "unreadable"]);
-    }
+    assert_eq!((stub.calls().len(), keys(&stub.calls()).len()), (before + 1, 1));
 }

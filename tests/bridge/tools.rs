@@ -1,76 +1,11 @@
 //! Tools against APIs that misbehave: what becomes of the task, whether it is called again, what is kept.
 
-use crate::support::{Bridge, Call, Reply, Stub, eventually, run};
+use crate::support::work::{ALLOW, attempts, bridge, decisions, ended, send, show, tool};
+use crate::support::{Call, Reply, Stub, run};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
-
-pub(crate) const SECRET: &str = "a-signing-secret";
-
-/// The table of addresses that the stubs stand on.
-pub(crate) const ALLOW: &str = "\n[network]\nallow = [\"127.0.0.1\"]\n";
-
-/// A tool of this name and a route that calls it with the body's `input` for events of the type of the same name.
-pub(crate) fn tool(name: &str, method: &str, url: &str, more: &str) -> String {
-    format!(
-        r#"
-[tools.{name}]
-method = "{method}"
-url = "{url}"
-{more}
-
-[[routes]]
-name = "{route}"
-source = "hooks"
-type = "{name}"
-tool = "{name}"
-input = '.body.input'
-"#,
-        route = name.replace('_', "-")
-    )
-}
-
-/// A bridge with this configuration and the source `hooks`.
-pub(crate) async fn bridge(config: &str) -> Bridge {
-    let bridge = Bridge::start(config).await;
-    bridge.add_source("hooks", "openclaw", SECRET);
-    bridge
-}
-
-/// Delivers an event of this type.
-pub(crate) async fn send(bridge: &Bridge, event_type: &str, input: Value) {
-    let body = json!({"event": event_type, "input": input}).to_string();
-    let (status, answer) = bridge.deliver("hooks", SECRET, body.as_bytes()).await;
-    assert_eq!(status, 200, "{answer}");
-}
-
-/// The lines of a tool's attempts so far.
-pub(crate) fn attempts(bridge: &Bridge, tool: &str) -> Vec<Value> {
-    let of_tool = |line: &Value| line["kind"] == "task.attempt" && line["tool"] == tool;
-    bridge.journal().into_iter().filter(of_tool).collect()
-}
-
-/// What was decided after each.
-pub(crate) fn decisions(bridge: &Bridge, tool: &str) -> Vec<String> {
-    attempts(bridge, tool).iter().map(|line| line["decision"].as_str().unwrap_or_default().to_owned()).collect()
-}
-
-/// Waits until a task of this tool has ended, and returns the line that says so.
-pub(crate) async fn ended(bridge: &Bridge, tool: &str) -> Value {
-    bridge
-        .line(&format!("the end of {tool}"), |line| {
-            line["kind"] == "task.attempt"
-                && line["tool"] == tool
-                && ["succeeded", "failed", "parked"].iter().any(|end| line["decision"] == *end)
-        })
-        .await
-}
-
-/// The task's record.
-pub(crate) fn show(bridge: &Bridge, line: &Value) -> Value {
-    bridge.run(&["tasks", "show", line["task"].as_str().expect("a task"), "--json"]).json()
-}
 
 /// One row: a reply, and what it must come to.
 struct Row {
@@ -95,16 +30,12 @@ fn succeeded(name: &'static str, reply: Reply, says: &'static str) -> Row {
     Row { name, tool: "", reply, state: "succeeded", code: Value::Null, class: Value::Null, calls: 1, says }
 }
 
-fn with(status: u16, content_type: &str, body: &str) -> Reply {
-    Reply::With(status, vec![("content-type".into(), content_type.into())], body.into())
-}
-
 fn raw(text: &str) -> Reply {
     Reply::Raw(text.as_bytes().to_vec())
 }
 
 fn status(status: u16) -> Reply {
-    with(status, "application/json", &json!({"error": format!("status {status}")}).to_string())
+    Reply::of(status, "application/json", &json!({"error": format!("status {status}")}).to_string())
 }
 
 const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"half\":";
@@ -136,7 +67,7 @@ fn rows(elsewhere: &Stub) -> Vec<Row> {
         ),
         failed(
             "html",
-            with(200, "text/html", "<html>Sign in</html>"),
+            Reply::of(200, "text/html", "<html>Sign in</html>"),
             "UNEXPECTED_RESPONSE",
             "unknown",
             1,
@@ -144,14 +75,21 @@ fn rows(elsewhere: &Stub) -> Vec<Row> {
         ),
         failed(
             "long_page",
-            with(200, "text/html", &"<p>".repeat(30_000)),
+            Reply::of(200, "text/html", &"<p>".repeat(30_000)),
             "UNEXPECTED_RESPONSE",
             "unknown",
             1,
             "text/html",
         ),
-        failed("broken", with(200, "application/json", "{\"id\":"), "UNEXPECTED_RESPONSE", "unknown", 1, "and is not"),
-        failed("two", with(200, "application/json", "{}{}"), "UNEXPECTED_RESPONSE", "unknown", 1, "and is not"),
+        failed(
+            "broken",
+            Reply::of(200, "application/json", "{\"id\":"),
+            "UNEXPECTED_RESPONSE",
+            "unknown",
+            1,
+            "and is not",
+        ),
+        failed("two", Reply::of(200, "application/json", "{}{}"), "UNEXPECTED_RESPONSE", "unknown", 1, "and is not"),
         failed(
             "bytes",
             Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xfe".to_vec()),
@@ -164,7 +102,7 @@ fn rows(elsewhere: &Stub) -> Vec<Row> {
             tool: OBJECT,
             ..failed(
                 "schema",
-                with(200, "application/json", "{\"name\":\"x\"}"),
+                Reply::of(200, "application/json", "{\"name\":\"x\"}"),
                 "UNEXPECTED_RESPONSE",
                 "unknown",
                 1,
@@ -173,14 +111,17 @@ fn rows(elsewhere: &Stub) -> Vec<Row> {
         },
         Row {
             tool: OBJECT,
-            ..failed("schema_empty", with(200, "", ""), "UNEXPECTED_RESPONSE", "unknown", 1, "output schema")
+            ..failed("schema_empty", Reply::of(200, "", ""), "UNEXPECTED_RESPONSE", "unknown", 1, "output schema")
         },
-        Row { tool: OBJECT, ..succeeded("schema_fits", with(201, "application/json", "{\"id\":1}"), "{\"id\":1}") },
+        Row {
+            tool: OBJECT,
+            ..succeeded("schema_fits", Reply::of(201, "application/json", "{\"id\":1}"), "{\"id\":1}")
+        },
         Row {
             tool: "max_response = \"1KiB\"",
             ..failed(
                 "large",
-                with(200, "text/plain", &"x".repeat(100_000)),
+                Reply::of(200, "text/plain", &"x".repeat(100_000)),
                 "UNEXPECTED_RESPONSE",
                 "unknown",
                 1,
@@ -189,12 +130,12 @@ fn rows(elsewhere: &Stub) -> Vec<Row> {
         },
         Row {
             tool: "max_response = \"1KiB\"",
-            ..succeeded("large_enough", with(200, "text/plain", &"x".repeat(1024)), "xxx\"")
+            ..succeeded("large_enough", Reply::of(200, "text/plain", &"x".repeat(1024)), "xxx\"")
         },
-        succeeded("empty", with(200, "application/json", ""), "null"),
+        succeeded("empty", Reply::of(200, "application/json", ""), "null"),
         succeeded("no_content", raw("HTTP/1.1 204 No Content\r\n\r\n"), "null"),
-        succeeded("text", with(200, "text/plain; charset=utf-8", "ok"), "\"ok\""),
-        succeeded("mislabelled", with(200, "text/html", "[1]"), "[1]"),
+        succeeded("text", Reply::of(200, "text/plain; charset=utf-8", "ok"), "\"ok\""),
+        succeeded("mislabelled", Reply::of(200, "text/html", "[1]"), "[1]"),
         succeeded("until_closed", raw("HTTP/1.0 200 OK\r\n\r\n{\"id\":1}"), "{\"id\":1}"),
         failed("s400", status(400), "VALIDATION_ERROR", "client", 1, "(status 400)"),
         failed("s401", status(401), "AUTHENTICATION_FAILED", "auth", 1, "(status 401)"),
@@ -228,7 +169,9 @@ async fn whatever_an_api_answers_the_task_ends_with_a_code_a_class_and_bounded_e
     .await;
     let mut config = ALLOW.to_owned();
     for row in &rows {
-        let more = format!("idempotency_header = \"X-Key\"\ntimeout = \"1s\"\nattempts = 2\n{}", row.tool);
+        // Long enough for an answer on a busy machine.
+        let timeout = if row.code == "TIMEOUT" { "2s" } else { "20s" };
+        let more = format!("idempotency_header = \"X-Key\"\ntimeout = \"{timeout}\"\nattempts = 2\n{}", row.tool);
         config.push_str(&tool(row.name, "POST", &format!("{}/{}", stub.url, row.name), &more));
     }
     let bridge = bridge(&config).await;
@@ -312,7 +255,7 @@ async fn an_api_that_says_when_to_come_back_is_not_called_before() {
         assert!(waited >= Duration::from_millis(1_950), "{name}: called again after {waited:?}");
         let line = &attempts(&bridge, name)[0];
         assert_eq!((&line["decision"], &line["code"]), (&json!("retry"), &json!("RATE_LIMITED")));
-        assert!(line["retry_in_ms"].as_u64().is_some_and(|ms| (1_900..=3_000).contains(&ms)), "{line}");
+        assert!(line["retry_in_ms"].as_u64().is_some_and(|ms| (500..=3_000).contains(&ms)), "{line}");
     }
 }
 
@@ -475,199 +418,4 @@ async fn for_a_tool_that_reads_nothing_is_an_answer() {
         assert_eq!(show(&bridge, &line)["result"], Value::Null);
     }
     assert_eq!(stub.calls().len(), 3);
-}
-
-/// The declaration of a tool's secret.
-fn auth(secret: &str, more: &str) -> String {
-    format!("auth = {{ secret = \"clawbridge/tools/{secret}\"{more} }}\nidempotency_header = \"X-Key\"")
-}
-
-fn set_secret(bridge: &Bridge, name: &str, value: &str) {
-    let answer = bridge.run_with_input(&["secret", "set", &format!("clawbridge/tools/{name}")], value);
-    assert_eq!(answer.status, 0, "{answer:?}");
-}
-
-#[tokio::test]
-async fn a_tools_secret_is_sent_as_the_tool_declares() {
-    let stub = Stub::start(|_, _| Reply::Json(200, json!({}))).await;
-    let config = tool("bearer", "POST", &stub.url, &auth("crm", ""))
-        + &tool("named", "POST", &stub.url, &auth("shop", ", header = \"X-Api-Key\""))
-        + &tool("prefixed", "POST", &stub.url, &auth("crm", ", prefix = \"Token token=\""))
-        + ALLOW;
-    let bridge = bridge(&config).await;
-    set_secret(&bridge, "crm", "crm secret\n");
-    set_secret(&bridge, "shop", "shop_secret");
-    let rows = [
-        ("bearer", "authorization", "Bearer crm secret"),
-        ("named", "x-api-key", "shop_secret"),
-        ("prefixed", "authorization", "Token token=crm secret"),
-    ];
-    for (name, header, value) in rows {
-        send(&bridge, name, json!({})).await;
-        ended(&bridge, name).await;
-        let calls = stub.calls();
-        let call = calls.last().expect("a call");
-        assert_eq!(call.header(header), value, "{name}");
-        assert!(header == "authorization" || call.header("authorization").is_empty());
-    }
-}
-
-#[tokio::test]
-async fn a_secret_that_is_missing_or_cannot_be_sent_says_what_to_do_and_is_used_once_it_is_there() {
-    let stub = Stub::start(|_, _| Reply::Json(200, json!({}))).await;
-    let config =
-        tool("lost", "POST", &stub.url, &auth("crm", "")) + &tool("odd", "POST", &stub.url, &auth("odd", "")) + ALLOW;
-    let bridge = bridge(&config).await;
-    set_secret(&bridge, "odd", "two\nlines of it");
-    let rows = [("lost", "`clawbridge secret set clawbridge/tools/crm` makes it"), ("odd", "set it again")];
-    for (name, says) in rows {
-        send(&bridge, name, json!({})).await;
-        let line = ended(&bridge, name).await;
-        let record = show(&bridge, &line);
-        let error = &record["error"];
-        assert_eq!(
-            (&record["state"], &error["code"], &error["class"], &error["may_have_acted"]),
-            (&json!("failed"), &json!("CREDENTIAL_UNAVAILABLE"), &json!("auth"), &json!(false)),
-            "{record}"
-        );
-        assert!(error["message"].as_str().is_some_and(|text| text.contains(says)), "{error}");
-        assert!(!format!("{record}{line}").contains("lines of it"), "{record}");
-    }
-    assert_eq!(stub.connections(), 0);
-    set_secret(&bridge, "crm", "there now");
-    let id = ended(&bridge, "lost").await["task"].as_str().expect("a task").to_owned();
-    // That there is none may be remembered for a second.
-    eventually("the task succeeds", || {
-        let answer = bridge.run(&["tasks", "retry", &id, "--json"]);
-        let done = answer.status == 1 && answer.error_code() == "NOT_RETRYABLE" && answer.err.contains("is succeeded");
-        async move { done.then_some(()) }
-    })
-    .await;
-    assert_eq!(stub.calls().len(), 1);
-    assert_eq!(stub.calls()[0].header("authorization"), "Bearer there now");
-}
-
-#[tokio::test]
-async fn a_rotated_secret_is_read_again_when_the_old_one_is_refused_and_tried_once() {
-    let accepted = Arc::new(Mutex::new("Bearer first".to_owned()));
-    let wanted = accepted.clone();
-    let stub = Stub::start(move |call, _| {
-        let known = *wanted.lock().expect("wanted") == call.header("authorization");
-        Reply::Json(if known { 200 } else { 401 }, json!({}))
-    })
-    .await;
-    let config = tool("call", "POST", &stub.url, &auth("crm", "")) + ALLOW;
-    let bridge = bridge(&config).await;
-    set_secret(&bridge, "crm", "first");
-    send(&bridge, "call", json!(1)).await;
-    assert_eq!(ended(&bridge, "call").await["decision"], "succeeded");
-    // A value younger than a second is not read again.
-    let read_at = stub.calls()[0].at;
-    eventually("the value is a second old", || async move {
-        (read_at.elapsed() > Duration::from_millis(1_100)).then_some(())
-    })
-    .await;
-
-    "Bearer second".clone_into(&mut accepted.lock().expect("accepted"));
-    set_secret(&bridge, "crm", "second");
-    send(&bridge, "call", json!(2)).await;
-    eventually("the second task ends", || async { (attempts(&bridge, "call").len() == 2).then_some(()) }).await;
-    assert_eq!(decisions(&bridge, "call"), ["succeeded", "succeeded"]);
-    let calls = stub.calls();
-    let sent: Vec<&str> = calls.iter().map(|call| call.header("authorization")).collect();
-    assert_eq!(sent, ["Bearer first", "Bearer first", "Bearer second"]);
-    assert_eq!(calls[1].header("x-key"), calls[2].header("x-key"));
-
-    // One that is refused and has not changed is not tried twice.
-    "Bearer third".clone_into(&mut accepted.lock().expect("accepted"));
-    let read_at = stub.calls()[2].at;
-    eventually("the value is a second old", || async move {
-        (read_at.elapsed() > Duration::from_millis(1_100)).then_some(())
-    })
-    .await;
-    send(&bridge, "call", json!(3)).await;
-    eventually("the third task ends", || async { (attempts(&bridge, "call").len() == 3).then_some(()) }).await;
-    let line = &attempts(&bridge, "call")[2];
-    assert_eq!(
-        (&line["decision"], &line["code"], &line["status"]),
-        (&json!("failed"), &json!("AUTHENTICATION_FAILED"), &json!(401))
-    );
-    assert_eq!(stub.calls().len(), 4);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_try_with_a_newer_secret_stays_within_the_tools_time() {
-    let stub = Stub::start(move |call, before| match (before, call.header("authorization")) {
-        (0, _) => Reply::Json(200, json!({})),
-        (_, "Bearer first") => Reply::Late(Duration::from_millis(1_500), Box::new(Reply::Json(401, json!({})))),
-        _ => Reply::Late(Duration::from_millis(1_500), Box::new(Reply::Json(200, json!({})))),
-    })
-    .await;
-    let config = tool("call", "POST", &stub.url, &(auth("crm", "") + "\ntimeout = \"2s\"\nattempts = 2")) + ALLOW;
-    let bridge = bridge(&config).await;
-    set_secret(&bridge, "crm", "first");
-    send(&bridge, "call", json!(1)).await;
-    ended(&bridge, "call").await;
-    set_secret(&bridge, "crm", "second");
-    send(&bridge, "call", json!(2)).await;
-    eventually("the second task ends", || async { (attempts(&bridge, "call").len() == 3).then_some(()) }).await;
-    let lines = attempts(&bridge, "call");
-    assert_eq!((&lines[1]["decision"], &lines[1]["code"]), (&json!("retry"), &json!("TIMEOUT")), "{lines:?}");
-    assert!(lines[1]["ms"].as_u64().is_some_and(|ms| ms < 3_000), "{lines:?}");
-    assert_eq!(lines[2]["decision"], "succeeded");
-}
-
-#[tokio::test]
-async fn a_credential_that_an_api_repeats_is_in_no_record_no_line_and_no_event() {
-    const MARKER: &str = "sk/marker+4242\"quoted";
-    let escaped = |call: &Call| call.header("authorization").replace('"', "\\\"").replace('/', "\\/");
-    let stub = Stub::start(move |call, _| match call.path.as_str() {
-        "/told" => Reply::Json(200, json!({})),
-        "/json" => Reply::Json(200, json!({"sent": call.header("authorization"), call.header("authorization"): [1]})),
-        "/escaped" => with(200, "application/json", &format!("{{\"sent\":\"{}\"}}", escaped(call))),
-        "/text" => with(200, "text/plain", call.header("authorization")),
-        "/refused" => with(422, "application/json", &format!("{{\"bad key\":\"{}\"}}", escaped(call))),
-        "/denied" => Reply::With(403, vec![], format!("no: {}", call.header("authorization"))),
-        "/html" => with(200, "text/html", &format!("{}{}", "<p>".repeat(680), call.header("authorization"))),
-        _ => Reply::With(302, vec![("location".into(), format!("/?{}", call.header("authorization")))], String::new()),
-    })
-    .await;
-    let names = ["json", "escaped", "text", "refused", "denied", "html", "moved"];
-    let mut config = ALLOW.to_owned();
-    for name in names {
-        config.push_str(&tool(name, "POST", &format!("{}/{name}", stub.url), &auth("crm", "")));
-    }
-    config
-        .push_str(&format!("[tools.told]\nmethod = \"POST\"\nurl = \"{}/told\"\neffect = \"idempotent\"\n", stub.url));
-    for event in ["completed", "failed"] {
-        config.push_str(&format!(
-            "[[routes]]\nname = \"told-{event}\"\nsource = \"bridge\"\ntype = \"task.{event}\"\ntool = \"told\"\nfilter = '.body.data.tool != \"told\"'\n"
-        ));
-    }
-    let bridge = bridge(&config).await;
-    set_secret(&bridge, "crm", MARKER);
-    for name in names {
-        send(&bridge, name, json!({})).await;
-    }
-    let mut shown = String::new();
-    for name in names {
-        let line = ended(&bridge, name).await;
-        let record = show(&bridge, &line);
-        assert!(record.to_string().contains("Bearer ["), "{name}: {record}");
-        shown.push_str(&record.to_string());
-        shown.push_str(&bridge.run(&["tasks", "show", line["task"].as_str().expect("a task")]).out);
-    }
-    eventually("all are told of", || async { (stub.calls_of("/told").len() == names.len()).then_some(()) }).await;
-    for event in bridge.run(&["events", "list", "--json", "--limit", "100"]).json().as_array().expect("events") {
-        shown.push_str(&bridge.run(&["events", "show", event["id"].as_str().expect("an id"), "--json"]).out);
-    }
-    assert!(shown.contains("task.completed") && shown.contains("task.failed"), "{shown}");
-    shown.push_str(&format!("{:?}{}", bridge.journal(), bridge.complaints()));
-    for call in stub.calls_of("/told") {
-        shown.push_str(&String::from_utf8_lossy(&call.body));
-    }
-    assert!(stub.calls_of("/json")[0].header("authorization").contains(MARKER));
-    for part in ["4242", "quoted", "sk/", "sk\\/"] {
-        assert!(!shown.contains(part), "{part} is in {shown}");
-    }
 }

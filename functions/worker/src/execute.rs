@@ -5,7 +5,7 @@ use clawbridge_clock::Timestamp;
 use clawbridge_config::{CompiledTool, Effect};
 use clawbridge_journal::{Decision, Entry};
 use clawbridge_queue::{Message, TaskMessage};
-use clawbridge_tasks::machine::{Ask, Outcome, Policy, settle};
+use clawbridge_tasks::machine::{Ask, Outcome, Policy, postpone, settle};
 use clawbridge_tasks::{Claimed, Class, Code, Holder, NewTask, Record, StoreError, TaskError, task_id};
 use clawbridge_tools::Called;
 use std::time::{Duration, Instant};
@@ -103,17 +103,21 @@ impl Worker {
     async fn execute(&self, loaded: &Loaded, record: Record, deadline: Timestamp) -> Result<(), Trouble> {
         let started = Instant::now();
         let left = Timestamp::now().until(deadline).saturating_sub(RESERVE);
-        let (called, policy) = match loaded.config.tool(&record.tool) {
-            // Nothing was sent, and another invocation has more time.
-            Some(_) if left < SHORTEST_CALL => {
-                (Called::unsent(no_time_left()), Policy { repeatable: true, max_failures: u32::MAX })
-            }
-            Some(tool) => (loaded.caller.call(tool, &record.input, &record.id, left).await, policy(tool)),
-            None => (Called::unsent(unknown_tool(&record.tool)), UNKNOWN_TOOL),
+        let tool = loaded.config.tool(&record.tool);
+        let called = match tool {
+            // Another invocation has more time.
+            Some(_) if left < SHORTEST_CALL => None,
+            Some(tool) => Some(loaded.caller.call(tool, &record.input, &record.id, left).await),
+            None => Some(Called::unsent(unknown_tool(&record.tool))),
         };
+        let policy = tool.map_or(UNKNOWN_TOOL, policy);
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let now = Timestamp::now();
-        let outcome = settle(called.answer, record.failures, policy, now, fastrand::f64());
+        let status = called.as_ref().and_then(|called| called.status);
+        let outcome = match called {
+            Some(called) => settle(called.answer, record.failures, policy, now, fastrand::f64()),
+            None => postpone(no_time_left(), record.failures, now, fastrand::f64()),
+        };
         let Some(ended) = self.tasks.finish(&record, &outcome, ms, now).await? else {
             // The lease ran out during the call and somebody else has the task: its outcome is theirs to write.
             let reason = "the lease ran out before the outcome could be written; the attempt that took over decides";
@@ -122,7 +126,7 @@ impl Worker {
         };
         let (decision, error, at) = match &outcome {
             Outcome::Succeeded { .. } => (Decision::Succeeded, None, None),
-            Outcome::Retry { error, at } => (Decision::Retry, Some(error), Some(*at)),
+            Outcome::Retry { error, at, .. } => (Decision::Retry, Some(error), Some(*at)),
             Outcome::Failed { error } => (Decision::Failed, Some(error), None),
             Outcome::Parked { error } => (Decision::Parked, Some(error), None),
         };
@@ -133,7 +137,7 @@ impl Worker {
             event: record.origin.as_ref().map_or("", |origin| &origin.event),
             attempt: record.attempt,
             decision,
-            status: called.status,
+            status,
             code,
             reason: message,
             ms,

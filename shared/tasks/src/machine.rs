@@ -153,6 +153,8 @@ pub enum Outcome {
         error: TaskError,
         /// When.
         at: Timestamp,
+        /// How many attempts the upstream has made fail by now.
+        failures: u32,
     },
     /// Given up.
     Failed {
@@ -185,10 +187,16 @@ pub fn settle(answer: Result<Value, TaskError>, failures: u32, policy: Policy, n
             }
             let asked = error.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
             let at = now.plus(backoff(failures, dice).max(asked));
-            Outcome::Retry { error, at }
+            Outcome::Retry { error, at, failures: failures.saturating_add(1) }
         }
         Class::Client | Class::Auth | Class::Missing | Class::Unknown => Outcome::Failed { error },
     }
+}
+
+/// What an attempt means that ended before anything was sent, for the bridge's own reasons: another one, which costs the task nothing.
+#[must_use]
+pub fn postpone(error: TaskError, failures: u32, now: Timestamp, dice: f64) -> Outcome {
+    Outcome::Retry { error, at: now.plus(backoff(0, dice)), failures }
 }
 
 /// Full jitter: anywhere between nothing and one second doubled `failures` times, at most [`MAX_BACKOFF`].
@@ -342,6 +350,17 @@ mod tests {
                 "{class:?}, may have acted {may_have_acted}, {failures} failures, {policy:?}"
             );
         }
+    }
+
+    #[test]
+    fn only_what_the_upstream_made_fail_is_counted() {
+        let error = TaskError::unsent(Code::Timeout, Class::Transient, "");
+        let count = |outcome| match outcome {
+            Outcome::Retry { failures, .. } => failures,
+            other => panic!("no retry: {other:?}"),
+        };
+        assert_eq!(count(settle(Err(error.clone()), 2, REPEATABLE, NOW, 0.5)), 3);
+        assert_eq!(count(postpone(error, 4, NOW, 0.5)), 4);
     }
 
     #[test]

@@ -321,9 +321,9 @@ impl Tasks {
                 ended.result = Some(result.clone());
                 "succeeded"
             }
-            Outcome::Retry { error, at } => {
+            Outcome::Retry { error, at, failures } => {
                 ended.state = State::Queued;
-                ended.failures = seen.failures + 1;
+                ended.failures = *failures;
                 ended.retry_at = Some(*at);
                 ended.error = Some(error.clone());
                 "retry"

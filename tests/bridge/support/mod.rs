@@ -2,6 +2,7 @@
 
 mod bridge;
 mod stub;
+pub(crate) mod work;
 
 pub(crate) use bridge::{
     Answer, Bridge, Got, Options, client, exchange, hmac_sha256, openclaw_signature, program, run,

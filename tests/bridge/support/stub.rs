@@ -47,6 +47,13 @@ pub(crate) enum Reply {
     Late(Duration, Box<Reply>),
 }
 
+impl Reply {
+    /// A status with a body of this content type.
+    pub(crate) fn of(status: u16, content_type: &str, body: &str) -> Reply {
+        Reply::With(status, vec![("content-type".into(), content_type.into())], body.into())
+    }
+}
+
 /// The API. It ends with the test's runtime.
 #[derive(Clone)]
 pub(crate) struct Stub {
