@@ -1,8 +1,8 @@
 //! One call.
 
 use crate::classify::{Answer, classify, unexpected};
-use crate::client::{Clients, Forbidden, Via, call_error};
-use clawbridge_config::{Auth, Compiled, CompiledTool, Effect, Violation};
+use crate::client::{Clients, Received, Via, exchange};
+use clawbridge_config::{Compiled, CompiledTool, Effect, Violation};
 use clawbridge_secrets::{SecretError, SecretValue, Secrets, Stage};
 use clawbridge_tasks::{Class, Code, TaskError};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
@@ -10,7 +10,6 @@ use reqwest::{Client, Method, Url};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use url::Host;
 
 /// A request that has less time than this is not begun.
 const SHORTEST_REQUEST: Duration = Duration::from_millis(50);
@@ -67,15 +66,6 @@ struct Prepared {
     url: Url,
     headers: HeaderMap,
     body: Option<Vec<u8>>,
-}
-
-/// An answer, read to the bound.
-struct Received {
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
-    /// There was more.
-    cut: bool,
 }
 
 impl Caller {
@@ -156,7 +146,7 @@ impl Caller {
         };
         let url = Url::parse(&url).map_err(|error| invalid(format!("url: {error}")))?;
         if !inside {
-            self.check_literal(&url)?;
+            self.clients.check_literal(&url)?;
         }
         let method = Method::from_bytes(tool.tool().method.as_str().as_bytes())
             .map_err(|error| invalid(format!("method: {error}")))?;
@@ -185,39 +175,16 @@ impl Caller {
         Ok(Prepared { client: self.clients.get(via)?, method, url, headers, body })
     }
 
-    /// An address in the URL itself does not pass through the resolver.
-    fn check_literal(&self, url: &Url) -> Result<(), TaskError> {
-        let address = match url.host() {
-            Some(Host::Ipv4(address)) => address.into(),
-            Some(Host::Ipv6(address)) => address.into(),
-            Some(Host::Domain(_)) => return Ok(()),
-            None => return Err(invalid("url: it names no host".to_owned())),
-        };
-        if self.clients.may_call(address) {
-            return Ok(());
-        }
-        Err((&Forbidden { host: url.host_str().unwrap_or_default().to_owned(), address }).into())
-    }
-
     async fn secret(&self, tool: &CompiledTool) -> Result<Option<String>, TaskError> {
         let Some(auth) = &tool.tool().auth else { return Ok(None) };
-        match self.secrets.get(&self.deployment.secret_name(&auth.secret), Stage::Current).await {
-            Ok(value) => readable(auth, &value).map(Some),
-            Err(error @ SecretError::Missing { .. }) => {
-                let message = format!("{error}; `clawbridge secret set {}` makes it", auth.secret);
-                Err(TaskError::unsent(Code::CredentialUnavailable, Class::Auth, message))
-            }
-            Err(error @ (SecretError::Unavailable { .. } | SecretError::Throttled { .. })) => {
-                Err(TaskError::unsent(Code::CredentialUnavailable, Class::Transient, error.to_string()))
-            }
-        }
+        credential(&self.secrets, &self.deployment, &auth.secret).await.map(Some)
     }
 
     /// The secret as it is now, if it is not the one that was just refused.
     async fn newer_secret(&self, tool: &CompiledTool, refused: Option<&str>) -> Option<String> {
         let auth = tool.tool().auth.as_ref()?;
         let value = self.secrets.get_again(&self.deployment.secret_name(&auth.secret), Stage::Current).await.ok()?;
-        readable(auth, &value).ok().filter(|secret| Some(secret.as_str()) != refused)
+        readable(&auth.secret, &value).ok().filter(|secret| Some(secret.as_str()) != refused)
     }
 }
 
@@ -248,31 +215,30 @@ async fn send(
     if let Some(body) = &prepared.body {
         request = request.body(body.clone());
     }
-    let mut response = request.send().await.map_err(|error| call_error(&error))?;
-    let bound = tool.tool().max_response.bytes();
-    let mut received = Received {
-        status: response.status().as_u16(),
-        headers: response.headers().clone(),
-        body: Vec::new(),
-        cut: false,
-    };
-    while let Some(chunk) = response.chunk().await.map_err(|error| call_error(&error))? {
-        let room = bound - received.body.len();
-        if chunk.len() > room {
-            received.body.extend_from_slice(&chunk[..room]);
-            received.cut = true;
-            break;
-        }
-        received.body.extend_from_slice(&chunk);
-    }
-    Ok(received)
+    exchange(request, tool.tool().max_response.bytes()).await
 }
 
-fn readable(auth: &Auth, value: &SecretValue) -> Result<String, TaskError> {
+/// The value of the secret that bridge.toml calls `declared`, as text that a header can carry.
+///
+/// # Errors
+/// [`Code::CredentialUnavailable`]: of class `auth` where a person has to set it, transient where Secrets Manager did not answer.
+pub async fn credential(secrets: &Secrets, deployment: &Deployment, declared: &str) -> Result<String, TaskError> {
+    match secrets.get(&deployment.secret_name(declared), Stage::Current).await {
+        Ok(value) => readable(declared, &value),
+        Err(error @ SecretError::Missing { .. }) => {
+            let message = format!("{error}; `clawbridge secret set {declared}` makes it");
+            Err(TaskError::unsent(Code::CredentialUnavailable, Class::Auth, message))
+        }
+        Err(error @ (SecretError::Unavailable { .. } | SecretError::Throttled { .. })) => {
+            Err(TaskError::unsent(Code::CredentialUnavailable, Class::Transient, error.to_string()))
+        }
+    }
+}
+
+fn readable(declared: &str, value: &SecretValue) -> Result<String, TaskError> {
     let text = std::str::from_utf8(value.expose()).map(str::trim).unwrap_or_default();
     if text.is_empty() || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-        let message =
-            format!("the secret {} is empty or not a text that a header can carry; set it again", auth.secret);
+        let message = format!("the secret {declared} is empty or not a text that a header can carry; set it again");
         return Err(TaskError::unsent(Code::CredentialUnavailable, Class::Auth, message));
     }
     Ok(text.to_owned())

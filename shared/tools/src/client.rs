@@ -7,12 +7,14 @@ use crate::address::is_public;
 use clawbridge_config::Compiled;
 use clawbridge_tasks::{Class, Code, TaskError};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Client, redirect};
+use reqwest::header::HeaderMap;
+use reqwest::{Client, RequestBuilder, Url, redirect};
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use url::Host;
 
 /// Time to connect, name resolution and TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -46,9 +48,21 @@ impl Clients {
         Clients { config, shared: Arc::default(), fresh: Arc::default(), inside: Arc::default() }
     }
 
-    /// Whether `address` may be called by tools.
-    pub(crate) fn may_call(&self, address: IpAddr) -> bool {
-        may_call(&self.config, address)
+    /// An address in the URL itself does not pass through the resolver.
+    pub(crate) fn check_literal(&self, url: &Url) -> Result<(), TaskError> {
+        let address = match url.host() {
+            Some(Host::Ipv4(address)) => address.into(),
+            Some(Host::Ipv6(address)) => address.into(),
+            Some(Host::Domain(_)) => return Ok(()),
+            None => {
+                let message = "url: it names no host".to_owned();
+                return Err(TaskError::unsent(Code::ValidationError, Class::Client, message));
+            }
+        };
+        if may_call(&self.config, address) {
+            return Ok(());
+        }
+        Err((&Forbidden { host: url.host_str().unwrap_or_default().to_owned(), address }).into())
     }
 
     pub(crate) fn get(&self, via: Via) -> Result<Client, TaskError> {
@@ -145,7 +159,7 @@ impl fmt::Display for Forbidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} leads to {}, which is not a public address; if the tool may call it, add it to [network] allow",
+            "{} leads to {}, which is not a public address; if it may be called, add it to [network] allow",
             self.host, self.address
         )
     }
@@ -159,8 +173,42 @@ impl From<&Forbidden> for TaskError {
     }
 }
 
+/// An answer, read to the bound.
+#[derive(Debug)]
+pub struct Received {
+    /// HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, as far as it was read.
+    pub body: Vec<u8>,
+    /// There was more.
+    pub cut: bool,
+}
+
+/// Sends a request and reads at most `bound` bytes of the answer's body.
+pub(crate) async fn exchange(request: RequestBuilder, bound: usize) -> Result<Received, TaskError> {
+    let mut response = request.send().await.map_err(|error| call_error(&error))?;
+    let mut received = Received {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body: Vec::new(),
+        cut: false,
+    };
+    while let Some(chunk) = response.chunk().await.map_err(|error| call_error(&error))? {
+        let room = bound - received.body.len();
+        if chunk.len() > room {
+            received.body.extend_from_slice(&chunk[..room]);
+            received.cut = true;
+            break;
+        }
+        received.body.extend_from_slice(&chunk);
+    }
+    Ok(received)
+}
+
 /// What a failed call means. Until the connection stands nothing was sent; after that the upstream may have acted.
-pub(crate) fn call_error(error: &reqwest::Error) -> TaskError {
+fn call_error(error: &reqwest::Error) -> TaskError {
     if let Some(forbidden) = cause::<Forbidden>(error) {
         return forbidden.into();
     }

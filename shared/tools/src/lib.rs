@@ -7,8 +7,10 @@ mod address;
 mod call;
 mod classify;
 mod client;
+mod outbound;
 
 pub use address::is_public;
-pub use call::{Called, Caller, Deployment};
+pub use call::{Called, Caller, Deployment, credential};
 pub use classify::{Answer, classify};
-pub use client::client_for_commands;
+pub use client::{Received, client_for_commands};
+pub use outbound::Outbound;
