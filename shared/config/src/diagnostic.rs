@@ -139,6 +139,8 @@ codes! {
     SecretInConfig = "SECRET_IN_CONFIG",
     /// A name of a secret that a tool cannot read.
     InvalidSecretName = "INVALID_SECRET_NAME",
+    /// An address of a webhook at its provider that cannot be one.
+    InvalidHook = "INVALID_HOOK",
     /// A body for a method that has none.
     BodyNotAllowed = "BODY_NOT_ALLOWED",
     /// `effect = "keyed"` without the header that carries the key.

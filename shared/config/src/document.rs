@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use toml::de::DeTable;
 
+use crate::catch_up;
 use crate::compiled::{Compiled, CompiledRoute};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::glob::Glob;
@@ -20,6 +21,8 @@ pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 const MAX_TOOLS: usize = 256;
 /// The most routes of a document.
 const MAX_ROUTES: usize = 512;
+/// The most logs of deliveries of a document.
+const MAX_CATCH_UPS: usize = 32;
 /// The most allowed address ranges of a document.
 const MAX_RANGES: usize = 64;
 /// The most TOML errors that are reported.
@@ -76,7 +79,7 @@ fn finish(mut reader: Reader<'_>, document: &Node) -> (Option<Compiled>, Vec<Dia
 }
 
 fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
-    let fields = reader.table(document, "", &["tools", "routes", "network", "limits"])?;
+    let fields = reader.table(document, "", &["tools", "routes", "catch_up", "network", "limits"])?;
     let mut tools = BTreeMap::new();
     let mut tool_names = Vec::new();
     if let Some(entry) = fields.entry("tools") {
@@ -106,6 +109,20 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
             routes.extend(route(reader, item, &format!("routes[{index}]"), &tool_names, &mut names));
         }
     }
+    let mut catch_up = BTreeMap::new();
+    if let Some(entry) = fields.entry("catch_up")
+        && let Some(table) = reader.any_table(&entry.node, "catch_up")
+    {
+        if table.entries().len() > MAX_CATCH_UPS {
+            let message = format!("there are more than {MAX_CATCH_UPS} logs to catch up with");
+            reader.error(Code::TooLarge, "catch_up", entry.key_at, message);
+            return None;
+        }
+        for entry in table.entries() {
+            let log = catch_up::read(reader, entry, &table.path_of(&entry.key));
+            catch_up.extend(log.map(|log| (entry.key.clone(), log)));
+        }
+    }
     let network = fields.entry("network").map_or_else(Network::default, |entry| network(reader, entry));
     let mut limits = Limits::default();
     if let Some(entry) = fields.entry("limits")
@@ -116,6 +133,7 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
     let config = Config {
         tools: tools.iter().map(|(name, tool)| (name.clone(), tool.tool.clone())).collect(),
         routes: routes.iter().map(|route| route.route.clone()).collect(),
+        catch_up,
         network,
         limits,
     };
@@ -123,7 +141,7 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
 }
 
 /// Whether `name` has only small letters, digits and what is in `more`.
-fn is_name(name: &str, more: &[u8]) -> bool {
+pub(crate) fn is_name(name: &str, more: &[u8]) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.contains(&byte);
     !name.is_empty() && name.len() <= 64 && name.bytes().all(is_allowed)
 }

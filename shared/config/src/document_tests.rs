@@ -1,6 +1,6 @@
 use super::*;
 use crate::diagnostic::{Position, Severity};
-use crate::model::{Auth, Effect, Method, Tool};
+use crate::model::{Auth, CatchUp, Effect, GithubLog, Method, Tool};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -40,6 +40,17 @@ input = '{customer: .body.data.object.customer}'
 name = "all"
 source = "bridge"
 tool = "list"
+
+[catch_up.github]
+provider = "github"
+hook = "repos/acme/shop/hooks/123456"
+secret = "clawbridge/tools/github"
+
+[catch_up.ghes]
+provider = "github"
+hook = "orgs/acme/hooks/7"
+secret = "clawbridge/tools/ghes"
+api = "https://github.example/api/v3/"
 
 [network]
 allow = ["10.0.0.0/8", "127.0.0.1"]
@@ -89,6 +100,19 @@ fn a_document_is_read_with_its_defaults() {
     );
     assert_eq!(config.network.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "127.0.0.1"]);
     assert_eq!(config.limits.max_hops, 3);
+    let log = |hook: &str, secret: &str, api: &str| {
+        CatchUp::Github(GithubLog { hook: hook.into(), secret: secret.into(), api: api.into() })
+    };
+    assert_eq!(
+        config.catch_up,
+        BTreeMap::from([
+            ("ghes".to_owned(), log("orgs/acme/hooks/7", "clawbridge/tools/ghes", "https://github.example/api/v3")),
+            (
+                "github".to_owned(),
+                log("repos/acme/shop/hooks/123456", "clawbridge/tools/github", "https://api.github.com")
+            ),
+        ])
+    );
     assert_eq!(check("").0, Some(Config::default()));
     assert_eq!(Config::default().limits.max_hops, 8);
 }
@@ -154,6 +178,13 @@ fn tool(lines: &str) -> String {
 fn route(lines: &str) -> String {
     format!(
         "tools.list = {{ method = \"GET\", url = \"https://a.example\" }}\n[[routes]]\nname = \"r\"\nsource = \"s\"\n{lines}\n"
+    )
+}
+
+/// A log to catch up with, with `more` after the number of its webhook, which ends line 4.
+fn catch_up(more: &str) -> String {
+    format!(
+        "[catch_up.github]\nprovider = \"github\"\nsecret = \"clawbridge/tools/g\"\nhook = \"repos/a/b/hooks/1{more}\"\n"
     )
 }
 
@@ -288,6 +319,29 @@ fn every_problem_is_told_with_its_code_and_place() {
         (route("tool = \"list\"\ninput = '{a: .b'"), "INVALID_JQ", 6, 10, "routes[0].input"),
         (route("tool = \"list\"\ntarget = \"x\""), "UNKNOWN_KEY", 6, 1, "routes[0].target"),
         (route("tool = { name = \"x\" }"), "WRONG_TYPE", 5, 1, "routes[0].tool"),
+        // Logs to catch up with.
+        ("catch_up = 1".into(), "WRONG_TYPE", 1, 12, "catch_up"),
+        ("[catch_up]\ngithub = 1".into(), "WRONG_TYPE", 2, 10, "catch_up.github"),
+        (catch_up("\"\nhok = \"x"), "UNKNOWN_KEY", 5, 1, "catch_up.github.hok"),
+        (catch_up("").replace("catch_up.github", "catch_up.GitHub"), "INVALID_NAME", 1, 11, "catch_up.GitHub"),
+        (catch_up("").replace("catch_up.github", "catch_up.bridge"), "INVALID_NAME", 1, 11, "catch_up.bridge"),
+        (catch_up("").replace("provider = \"github\"\n", ""), "MISSING_KEY", 1, 11, "catch_up.github.provider"),
+        (catch_up("").replace("\"github\"", "\"gitub\""), "INVALID_VALUE", 2, 12, "catch_up.github.provider"),
+        (catch_up("").replace("hook =", "#"), "MISSING_KEY", 1, 11, "catch_up.github.hook"),
+        (catch_up("").replace("secret =", "#"), "MISSING_KEY", 1, 11, "catch_up.github.secret"),
+        (catch_up("").replace("\"clawbridge/tools/", "\"x/"), "INVALID_SECRET_NAME", 3, 10, "catch_up.github.secret"),
+        (catch_up("").replace("clawbridge/tools/g", "ghp_hunter2hunter2"), "SECRET_IN_CONFIG", 3, 10, "catch_up.github.secret"),
+        (catch_up("h").replace("repos/a/b/hooks/1h", "app/hook"), "INVALID_HOOK", 4, 8, "catch_up.github.hook"),
+        (catch_up("h").replace("repos/a/b/hooks/1h", "/repos/a/b/hooks/1"), "INVALID_HOOK", 4, 8, "catch_up.github.hook"),
+        (catch_up("h").replace("repos/a/b/hooks/1h", "repos/a/../hooks/1"), "INVALID_HOOK", 4, 8, "catch_up.github.hook"),
+        (catch_up("h").replace("repos/a/b/hooks/1h", "repos/a/b?c/hooks/1"), "INVALID_HOOK", 4, 8, "catch_up.github.hook"),
+        (catch_up("h").replace("repos/a/b/hooks/1h", "orgs//hooks/1"), "INVALID_HOOK", 4, 8, "catch_up.github.hook"),
+        (catch_up("h"), "INVALID_HOOK", 4, 8, "catch_up.github.hook"),
+        (catch_up("\"\napi = \"api.github.com"), "INVALID_URL", 5, 8, "catch_up.github.api"),
+        (catch_up("\"\napi = \"bridge:/x"), "INVALID_URL", 5, 7, "catch_up.github.api"),
+        (catch_up("\"\napi = \"https://a.example/{x}"), "INVALID_URL", 5, 7, "catch_up.github.api"),
+        (catch_up("\"\napi = \"https://a.example/?x=1"), "INVALID_URL", 5, 7, "catch_up.github.api"),
+        (catch_up("\"\napi = \"http://a.example"), "INSECURE_URL", 5, 7, "catch_up.github.api"),
         // Network and limits.
         ("[network]\nallow = \"10.0.0.0/8\"".into(), "WRONG_TYPE", 2, 9, "network.allow"),
         ("[network]\nallow = [\"10.0.0.0/8\", 1]".into(), "WRONG_TYPE", 2, 24, "network.allow[1]"),
@@ -332,6 +386,19 @@ fn all_problems_are_told_at_once_in_the_order_of_the_text() {
 }
 
 #[test]
+fn the_page_of_a_webhook_is_recognised() {
+    for (written, meant) in [
+        ("https://github.com/acme/shop/settings/hooks/12", "repos/acme/shop/hooks/12"),
+        ("https://github.com/organizations/acme/settings/hooks/12", "orgs/acme/hooks/12"),
+        ("/repos/acme/shop/hooks/12/", "repos/acme/shop/hooks/12"),
+    ] {
+        let text = catch_up("").replace("repos/a/b/hooks/1", written);
+        let suggestion = check(&text).1.pop().and_then(|diagnostic| diagnostic.suggestion);
+        assert_eq!(suggestion, Some(format!("did you mean {meant:?}?")), "{written}");
+    }
+}
+
+#[test]
 fn no_credential_is_repeated() {
     for line in [
         "headers = { Authorization = \"Bearer hunter2hunter2\" }",
@@ -345,6 +412,12 @@ fn no_credential_is_repeated() {
         "auth = \"hunter2\"",
     ] {
         let (config, diagnostics) = check(&tool(line));
+        assert_eq!(config, None, "{line}");
+        assert!(!format!("{diagnostics:?}").contains("hunter2"), "{line}: {diagnostics:?}");
+    }
+    for key in ["hook", "secret", "api"] {
+        let line = format!("{key} = \"ghp_hunter2hunter2\"");
+        let (config, diagnostics) = check(&format!("[catch_up.github]\n{line}"));
         assert_eq!(config, None, "{line}");
         assert!(!format!("{diagnostics:?}").contains("hunter2"), "{line}: {diagnostics:?}");
     }
@@ -379,7 +452,9 @@ fn what_is_fine_is_not_warned_of() {
         "[tools.t]\nmethod = \"GET\"\nurl = \"http://[::1]:8080/\"\nauth = { secret = \"clawbridge/tools/a\" }".into(),
         "[tools.t]\nmethod = \"GET\"\nurl = \"http://localhost/\"\nauth = { secret = \"clawbridge/tools/a\" }".into(),
         "[tools.t]\nmethod = \"GET\"\nurl = \"http://a.example/\"".into(),
-        "routes = []\n[tools]\n[network]\n[limits]".into(),
+        "routes = []\n[tools]\n[network]\n[limits]\n[catch_up]".into(),
+        catch_up(""),
+        catch_up("\"\napi = \"http://127.0.0.1:8080/api/v3/"),
     ] {
         assert_eq!(found(&text), [], "{text}");
     }
@@ -426,6 +501,9 @@ fn lists_are_bounded() {
     assert_eq!(found(&routes), [("TOO_LARGE", 1, 3, "routes".to_owned())]);
     let ranges = format!("network.allow = [{}]", "\"10.0.0.1\", ".repeat(MAX_RANGES + 1));
     assert_eq!(found(&ranges), [("TOO_LARGE", 1, 17, "network.allow".to_owned())]);
+    let logs: String =
+        (0..=MAX_CATCH_UPS).map(|n| catch_up("").replace("catch_up.github", &format!("catch_up.s{n}"))).collect();
+    assert_eq!(found(&logs), [("TOO_LARGE", 1, 2, "catch_up".to_owned())]);
     for text in [
         format!("{}x = 1", "a.".repeat(50_000)),
         "[[a]]\n".repeat(20_000),

@@ -7,6 +7,7 @@
 //!
 //! Pure: no clock, no network, no file.
 
+mod catch_up;
 mod compiled;
 mod diagnostic;
 mod document;
@@ -24,7 +25,7 @@ pub use compiled::{Compiled, CompiledRoute, CompiledTool, KeyError};
 pub use diagnostic::{Code, Diagnostic, Position, Severity};
 pub use document::{MAX_DOCUMENT_BYTES, check};
 pub use glob::Glob;
-pub use model::{Auth, Config, Effect, Limits, Method, Network, Route, Tool};
+pub use model::{Auth, CatchUp, Config, Effect, GithubLog, Limits, Method, Network, Route, Tool};
 pub use schema::{MAX_VIOLATIONS, Schema, Violation};
 pub use template::{HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, TemplateSyntaxError, UrlTemplate};
 pub use units::{ByteSize, Cidr, Timeout};

@@ -16,6 +16,10 @@ pub struct Config {
     pub tools: BTreeMap<String, Tool>,
     /// The routes, in the order in which they are tried. All that match are taken.
     pub routes: Vec<Route>,
+    /// Logs of deliveries at providers that never send again, by the name of their source. Left out where there is none, so that a bridge
+    /// from before there were any can read the document.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub catch_up: BTreeMap<String, CatchUp>,
     /// Which addresses may be called.
     pub network: Network,
     /// Bounds on what the bridge does by itself.
@@ -104,6 +108,53 @@ pub struct Route {
     pub tool: String,
     /// The jq program over the event that makes the tool's input.
     pub input: String,
+}
+
+/// A provider that never sends again, and where it keeps the log of what it delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "provider")]
+pub enum CatchUp {
+    /// GitHub: lists deliveries and redelivers on request.
+    #[serde(rename = "github")]
+    Github(GithubLog),
+}
+
+impl CatchUp {
+    /// The words for the providers, as a document writes them.
+    pub const PROVIDERS: &'static [&'static str] = &["github"];
+
+    /// The word for the provider.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        match self {
+            Self::Github(_) => "github",
+        }
+    }
+
+    /// The name of the secret that the provider's API is asked with.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        match self {
+            Self::Github(log) => &log.secret,
+        }
+    }
+}
+
+/// The log of one webhook's deliveries at GitHub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GithubLog {
+    /// The webhook: `repos/OWNER/REPO/hooks/ID` or `orgs/ORG/hooks/ID`.
+    pub hook: String,
+    /// The name of the secret that holds a token which may read the log and redeliver.
+    pub secret: String,
+    /// The API's address, without a slash at its end.
+    #[serde(default = "default_github_api")]
+    pub api: String,
+}
+
+pub(crate) fn default_github_api() -> String {
+    "https://api.github.com".to_owned()
 }
 
 /// Which addresses may be called.

@@ -74,18 +74,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
     let (query, query_templates) = query(reader, &fields);
     let (headers, mut header_templates) = headers(reader, &fields);
     let auth = auth(reader, &fields, &headers);
-    if let (Some(url), Some(found), Some(_)) = (&url, &url_found, &auth)
-        && url.origin().starts_with("http:")
-        && !is_local(url.origin())
-    {
-        reader
-            .warning(
-                Code::InsecureUrl,
-                &found.path,
-                found.at,
-                format!("{} sends its secret without encryption", fields.path),
-            )
-            .suggestion = Some("use https".to_owned());
+    if let (Some(url), Some(found), Some(_)) = (&url, &url_found, &auth) {
+        insecure(reader, found, url, &fields.path);
     }
 
     let body = reader.optional(&fields, "body");
@@ -236,7 +226,8 @@ fn unit<T: FromStr<Err = UnitError> + std::fmt::Display>(
     None
 }
 
-fn url(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<UrlTemplate> {
+/// Read a URL template and report what is wrong with it, a credential in it too.
+pub(crate) fn url(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<UrlTemplate> {
     match UrlTemplate::parse(found.value()) {
         Ok(url) => {
             let (path, query) = found.value().split_once('?').unwrap_or((found.value(), ""));
@@ -388,22 +379,7 @@ fn auth(reader: &mut Reader<'_>, fields: &Fields<'_>, headers: &Texts) -> Option
     let auth = reader.table(&entry.node, &fields.path_of("auth"), &["secret", "header", "prefix"])?;
     let secret = reader.required(&auth, "secret");
     if let Some(found) = &secret {
-        let name = found.value();
-        let is_name = |rest: &str| {
-            !rest.is_empty()
-                && name.len() <= 256
-                && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte))
-        };
-        if header::looks_like_a_secret(name) {
-            let message = format!("{} is the name of a secret, and this looks like a secret itself", found.path);
-            reader.error(Code::SecretInConfig, &found.path, found.at, message).suggestion = Some(format!(
-                "put it in a secret called {SECRETS}NAME, and write that name here; it is public now, so replace it"
-            ));
-        } else if !name.strip_prefix(SECRETS).is_some_and(is_name) {
-            // Not repeated: somebody may have written the secret where its name belongs.
-            let message = format!("{} must be the name of a secret of tools: {SECRETS}NAME", found.path);
-            reader.error(Code::InvalidSecretName, &found.path, found.at, message);
-        }
+        secret_name(reader, found);
     }
     let header = reader.optional(&auth, "header");
     if let Some(found) = &header {
@@ -430,6 +406,35 @@ fn auth(reader: &mut Reader<'_>, fields: &Fields<'_>, headers: &Texts) -> Option
         header: header.to_owned(),
         prefix: prefix.map_or(default_prefix, |found| found.value()).to_owned(),
     })
+}
+
+/// Report what is not the name of a secret that tools can read.
+pub(crate) fn secret_name(reader: &mut Reader<'_>, found: &Found<'_>) {
+    let name = found.value();
+    let is_name = |rest: &str| {
+        !rest.is_empty()
+            && name.len() <= 256
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte))
+    };
+    if header::looks_like_a_secret(name) {
+        let message = format!("{} is the name of a secret, and this looks like a secret itself", found.path);
+        reader.error(Code::SecretInConfig, &found.path, found.at, message).suggestion = Some(format!(
+            "put it in a secret called {SECRETS}NAME, and write that name here; it is public now, so replace it"
+        ));
+    } else if !name.strip_prefix(SECRETS).is_some_and(is_name) {
+        // Not repeated: somebody may have written the secret where its name belongs.
+        let message = format!("{} must be the name of a secret of tools: {SECRETS}NAME", found.path);
+        reader.error(Code::InvalidSecretName, &found.path, found.at, message);
+    }
+}
+
+/// Warn of a secret that is sent without encryption.
+pub(crate) fn insecure(reader: &mut Reader<'_>, found: &Found<'_>, url: &UrlTemplate, whose: &str) {
+    if !url.origin().starts_with("http:") || is_local(url.origin()) {
+        return;
+    }
+    let message = format!("{whose} sends its secret without encryption");
+    reader.warning(Code::InsecureUrl, &found.path, found.at, message).suggestion = Some("use https".to_owned());
 }
 
 fn is_local(origin: &str) -> bool {
