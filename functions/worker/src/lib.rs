@@ -1,10 +1,11 @@
 //! Function `worker`: store events, route them, run tasks.
 //!
-//! A message is an event, a part of one, a replay or a task. Its records are worked at once and fail alone: what the outside world does
+//! A message is an event, a part of one, a replay, a task, or the schedule's wish to catch up. Its records are worked at once and fail alone: what the outside world does
 //! wrong ends in a task's record, what the bridge could not record comes back (partial batch response) and in the end reaches the
 //! dead-letter queue. Never a sleep: what must wait goes back to the queue with a delay.
 
 mod batch;
+mod catch_up;
 mod execute;
 mod happenings;
 mod route;
@@ -20,7 +21,7 @@ use clawbridge_queue::{Message, Queue, SendError};
 use clawbridge_registry::{Registry, RegistryError};
 use clawbridge_secrets::{Ages, Secrets};
 use clawbridge_tasks::Tasks;
-use clawbridge_tools::{Caller, Deployment};
+use clawbridge_tools::{Caller, Deployment, Outbound};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ pub struct Worker {
     queue: Queue,
     deployment: Deployment,
     loaded: Arc<Mutex<Option<Loaded>>>,
+    catching_up: catch_up::Memory,
 }
 
 /// The names of tools' secrets come from bridge.toml, not from strangers: a secret that was just made or changed may be read at once, so
@@ -65,6 +67,7 @@ pub(crate) struct Loaded {
     number: u64,
     pub(crate) config: Arc<Compiled>,
     pub(crate) caller: Caller,
+    pub(crate) outbound: Outbound,
 }
 
 /// Why a message must come back: the bridge could not read or record it.
@@ -134,6 +137,7 @@ impl Worker {
                 secret_prefix: settings.secret_prefix.into(),
             },
             loaded: Arc::default(),
+            catching_up: catch_up::Memory::default(),
         })
     }
 
@@ -148,7 +152,8 @@ impl Worker {
             return Ok(loaded.clone());
         }
         let caller = Caller::new(version.config.clone(), self.secrets.clone(), self.deployment.clone());
-        let loaded = Loaded { number: version.number, config: version.config, caller };
+        let outbound = Outbound::new(version.config.clone());
+        let loaded = Loaded { number: version.number, config: version.config, caller, outbound };
         clawbridge_journal::write(&Entry::ConfigLoaded { version: version.number });
         *slot = Some(loaded.clone());
         Ok(loaded)
@@ -163,6 +168,10 @@ impl Worker {
             }
             Message::Replay(replay) => self.replay(&replay, deadline).await,
             Message::Task(task) => self.task(&task, deadline).await,
+            Message::CatchUp(message) => {
+                self.catch_up(&message, deadline).await;
+                Ok(())
+            }
         }
     }
 }

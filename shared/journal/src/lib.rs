@@ -174,6 +174,43 @@ pub enum Entry<'a> {
         /// Its number; 0 for none.
         version: u64,
     },
+    /// The delivery log of a sender that never retries was gone through. One line for each source and run.
+    #[serde(rename = "catch_up.ran")]
+    CatchUpRan {
+        /// Source name.
+        source: &'a str,
+        /// Attempts in the log that were read.
+        looked_at: usize,
+        /// Deliveries of which none arrived.
+        missed: usize,
+        /// Redeliveries that were asked for.
+        asked: usize,
+        /// Deliveries that the next run is to ask for.
+        left: usize,
+        /// Why it ended: `done`, or a stable word for the bound that it met.
+        stopped: &'a str,
+        /// From when on the provider may be asked again, where it said so. RFC 3339.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        go_on_at: Option<&'a str>,
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// The delivery log of a sender that never retries could not be gone through, or not to its end. The next run tries again.
+    #[serde(rename = "catch_up.failed")]
+    CatchUpFailed {
+        /// Source name.
+        source: &'a str,
+        /// Stable code.
+        code: &'a str,
+        /// What failed and what to do.
+        reason: &'a str,
+        /// It passes by itself; else somebody has to mend it.
+        passing: bool,
+        /// Redeliveries that were asked for before.
+        asked: usize,
+        /// Milliseconds.
+        ms: u64,
+    },
     /// The bridge itself failed: a table, the queue, a secret, a message that cannot be read, a panic.
     #[serde(rename = "bridge.failed")]
     BridgeFailed {
@@ -195,6 +232,7 @@ impl Entry<'_> {
             | Entry::EventStored { .. }
             | Entry::EventRepeated { .. }
             | Entry::EventReplayed { .. }
+            | Entry::CatchUpRan { .. }
             | Entry::ConfigLoaded { .. } => Level::Info,
             Entry::WebhookRefused { status, .. } if *status >= 500 => Level::Error,
             Entry::WebhookRefused { .. } | Entry::RouteFailed { .. } | Entry::TooManyHops { .. } => Level::Warn,
@@ -202,7 +240,8 @@ impl Entry<'_> {
                 Decision::Succeeded | Decision::Reused | Decision::Deferred => Level::Info,
                 Decision::Retry | Decision::Failed | Decision::Conflict | Decision::Parked => Level::Warn,
             },
-            Entry::BridgeFailed { .. } => Level::Error,
+            Entry::CatchUpFailed { passing: true, .. } => Level::Warn,
+            Entry::CatchUpFailed { .. } | Entry::BridgeFailed { .. } => Level::Error,
         }
     }
 }

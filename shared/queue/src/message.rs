@@ -22,6 +22,8 @@ pub enum Message {
     Replay(ReplayMessage),
     /// A task whose time has come.
     Task(TaskMessage),
+    /// The schedule wants what senders that never retry have missed to be asked for.
+    CatchUp(CatchUpMessage),
 }
 
 /// A verified delivery on its way to the events table.
@@ -117,6 +119,14 @@ pub struct TaskMessage {
     pub retry_after_attempt: Option<u32>,
 }
 
+/// Look through the delivery logs of senders that never retry. `{"v":1,"kind":"catch-up"}` is what the schedule sends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatchUpMessage {
+    /// Only this one of those in bridge.toml; else all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
 /// Why a message cannot be read. It goes to the dead-letter queue: nobody but the bridge writes to the queue.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
@@ -138,6 +148,8 @@ enum Written<'a> {
     Part(&'a PartMessage),
     Replay(&'a ReplayMessage),
     Task(&'a TaskMessage),
+    #[serde(rename = "catch-up")]
+    CatchUp(&'a CatchUpMessage),
 }
 
 #[derive(Deserialize)]
@@ -147,6 +159,8 @@ enum Read {
     Part(PartMessage),
     Replay(ReplayMessage),
     Task(TaskMessage),
+    #[serde(rename = "catch-up")]
+    CatchUp(CatchUpMessage),
 }
 
 #[derive(Serialize)]
@@ -172,6 +186,7 @@ impl Message {
             Message::Part(part) => Written::Part(part),
             Message::Replay(replay) => Written::Replay(replay),
             Message::Task(task) => Written::Task(task),
+            Message::CatchUp(catch_up) => Written::CatchUp(catch_up),
         };
         let text = serde_json::to_string(&Envelope { v: VERSION, message }).map_err(malformed)?;
         Ok(ascii(text))
@@ -191,6 +206,7 @@ impl Message {
             Read::Part(part) => Message::Part(part),
             Read::Replay(replay) => Message::Replay(replay),
             Read::Task(task) => Message::Task(task),
+            Read::CatchUp(catch_up) => Message::CatchUp(catch_up),
         })
     }
 }
@@ -263,11 +279,20 @@ mod tests {
             Message::Replay(ReplayMessage { event: "evt_a".into(), nonce: "n".into(), again: true }),
             Message::Task(TaskMessage { task: "task_a".into(), retry_after_attempt: Some(3) }),
             Message::Task(TaskMessage { task: "task_a".into(), retry_after_attempt: None }),
+            Message::CatchUp(CatchUpMessage { source: Some("github".into()) }),
         ];
         for message in messages {
             let text = message.encode().expect("encode");
             assert_eq!(Message::decode(&text).expect("decode"), message, "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_schedule_sends_asks_for_all_sources() {
+        let text = "{\"v\":1,\"kind\":\"catch-up\"}";
+        let message = Message::CatchUp(CatchUpMessage::default());
+        assert_eq!(Message::decode(text).as_ref(), Ok(&message));
+        assert_eq!(message.encode().as_deref(), Ok(text));
     }
 
     #[test]

@@ -115,6 +115,24 @@ fn words(entry: &Entry<'_>) -> (&'static str, String) {
             ),
         ),
         Entry::ConfigLoaded { version } => ("config", format!("version {version} in use")),
+        Entry::CatchUpRan { source, looked_at, missed, asked, left, stopped, go_on_at, ms } => {
+            let stopped = match (*stopped, go_on_at) {
+                ("done", _) => String::new(),
+                (stopped, Some(at)) => format!(", stopped: {stopped} until {at}"),
+                (stopped, None) => format!(", stopped: {stopped}"),
+            };
+            let left = if *left > 0 { format!(", {left} left for the next run") } else { String::new() };
+            (
+                "catch-up",
+                format!(
+                    "{source}: {looked_at} attempts looked at, {missed} deliveries missed, {asked} asked for{left}{stopped} in {ms} ms"
+                ),
+            )
+        }
+        Entry::CatchUpFailed { source, code, reason, asked, .. } => {
+            let asked = if *asked > 0 { format!(" ({asked} asked for before)") } else { String::new() };
+            ("catch-up", format!("{source}: {code}: {reason}{asked}"))
+        }
         Entry::BridgeFailed { code, reason, subject } => ("bridge", format!("{code} {subject}: {reason}")),
         _ => ("?", String::new()),
     }
