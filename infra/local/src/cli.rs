@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Clawbridge: webhooks in, tool calls out, each once.
 #[derive(Debug, Parser)]
@@ -92,6 +93,9 @@ pub(crate) struct DevArgs {
     /// Seconds until a message whose invocation was lost comes again. AWS: six times the worker's timeout; here a restart is no rare thing.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=43_200))]
     pub(crate) visibility: u64,
+    /// Seconds between looks at the delivery logs that bridge.toml names as catch_up, the first after a minute at most. 0 for never.
+    #[arg(long, default_value_t = 900, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub(crate) catch_up_every: u64,
 }
 
 #[derive(Debug, Args)]
@@ -171,6 +175,20 @@ pub(crate) enum SourceCommand {
         /// Source name.
         name: String,
     },
+    /// Ask a provider that never retries for what it delivered in vain, at once: the schedule does so by itself every quarter of an hour.
+    CatchUp(CatchUpArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CatchUpArgs {
+    /// Its name in bridge.toml: [catch_up.NAME].
+    pub(crate) name: String,
+    /// Only what was first delivered since then: 30m, 12h, 2d; at most 71h, as far back as GitHub redelivers.
+    #[arg(long, value_name = "TIME", default_value = "71h", value_parser = parse_since)]
+    pub(crate) since: Duration,
+    /// Ask for nothing; show what would be asked for.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -242,7 +260,50 @@ fn parse_day(day: &str) -> Result<String, String> {
     midnight.map(|at| at.day()).ok_or_else(|| "a day is written as 2026-11-21".to_owned())
 }
 
+fn parse_since(text: &str) -> Result<Duration, String> {
+    let longest = clawbridge_catchup::KEPT;
+    let wrong = || format!("a time is written as 30m, 12h or 2d, and is at most {}h", longest.as_secs() / 3600);
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number = number.parse::<u64>().ok().filter(|number| *number > 0);
+    let since = number.and_then(|number| number.checked_mul(seconds)).map(Duration::from_secs);
+    since.filter(|since| *since <= longest).ok_or_else(wrong)
+}
+
 fn parse_state(word: &str) -> Result<clawbridge_tasks::State, String> {
     clawbridge_tasks::State::parse(word)
         .ok_or_else(|| "states are queued, running, succeeded, failed and parked".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_look_back_is_read_and_bounded() {
+        for (text, hours) in [("60m", Some(1)), ("12h", Some(12)), ("2d", Some(48)), ("71h", Some(71))] {
+            assert_eq!(parse_since(text).ok(), hours.map(|hours: u64| Duration::from_secs(hours * 3600)), "{text}");
+        }
+        for text in [
+            "",
+            "h",
+            "2",
+            "0h",
+            "-1h",
+            "1.5h",
+            "72h",
+            "3d",
+            "2w",
+            "1é",
+            "99999999999999999999h",
+            "9999999999999999999d",
+        ] {
+            assert!(parse_since(text).is_err(), "{text}");
+        }
+    }
 }

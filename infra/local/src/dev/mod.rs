@@ -6,6 +6,7 @@
 mod echo;
 mod functions;
 mod provision;
+mod schedule;
 mod show;
 mod watch;
 
@@ -18,6 +19,7 @@ use clawbridge_journal::Level;
 use clawbridge_local_aws::gateway::{Access, Function, Gateway, Outcome};
 use clawbridge_local_aws::mapping::{BatchOutcome, Mapping, MappingConfig, Notice};
 use clawbridge_local_aws::{LocalAws, OpenError, State};
+use clawbridge_queue::Queue;
 use clawbridge_registry::Registry;
 use clawbridge_webhook::{Settings as WebhookSettings, Webhook};
 use clawbridge_worker::{Settings as WorkerSettings, Worker};
@@ -59,10 +61,11 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     provision::provision(&local, &tables, &stack, Duration::from_secs(args.visibility)).await?;
 
     let registry = Registry::new(tables, stack.registry_table.clone());
-    let mut bridge_toml = watch::BridgeToml::new(args.config.clone(), registry, local.clone(), stack.clone());
+    let mut bridge_toml = watch::BridgeToml::new(args.config.clone(), registry.clone(), local.clone(), stack.clone());
     let applied = bridge_toml.apply().await?;
 
     let queue_url = local.sqs().queue_url(&stack.queue);
+    let queue = Queue::new(aws_sdk_sqs::Client::new(&config), queue_url.clone());
     let webhook = WebhookSettings { queue_url: queue_url.clone(), secret_prefix: stack.secret_prefix.clone() };
     let webhook =
         Webhook::new(&environment, webhook).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
@@ -85,13 +88,15 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
 
     let gateway = tokio::spawn(gateway.serve(public, until(work_stopped.clone())));
     let mapping = tokio::spawn(mapping.run(until(work_stopped.clone())));
-    let watcher = tokio::spawn(bridge_toml.watch(show, until(work_stopped)));
+    let watcher = tokio::spawn(bridge_toml.watch(show, until(work_stopped.clone())));
+    let every = Duration::from_secs(args.catch_up_every);
+    let schedule = tokio::spawn(schedule::catch_up(every, registry, queue, show, until(work_stopped)));
 
     interrupted().await;
     show.note("stopping: no new requests, running work ends", Level::Info);
     // The gateway and the mapping first: what they still run needs the services.
     stop_work.send_replace(true);
-    let (_, cut, _) = tokio::join!(gateway, mapping, watcher);
+    let (_, cut, _, _) = tokio::join!(gateway, mapping, watcher, schedule);
     stop_services.send_replace(true);
     drop(services.await);
     let cut = cut.unwrap_or(0);

@@ -1,5 +1,6 @@
 //! The operator's commands: what happened, and what to do about it.
 
+mod catch_up;
 pub(crate) mod config;
 pub(crate) mod events;
 mod fixture;

@@ -1,5 +1,6 @@
-//! `source add|list|rotate|remove`.
+//! `source add|list|rotate|remove`; `catch-up` has a file of its own.
 
+use super::catch_up;
 use super::print_json;
 use super::reach::{Reached, unreachable};
 use super::secrets;
@@ -21,6 +22,7 @@ pub(crate) async fn run(global: &Global, command: SourceCommand) -> Result<(), F
         SourceCommand::List => list(global).await,
         SourceCommand::Rotate { name, secret } => rotate(global, &name, &secret).await,
         SourceCommand::Remove { name } => remove(global, &name).await,
+        SourceCommand::CatchUp(args) => catch_up::run(global, &args).await,
     }
 }
 
