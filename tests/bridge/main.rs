@@ -1,6 +1,7 @@
 //! The running bridge: real processes, real sockets, the command line as a person uses it.
 
 mod bodies;
+mod catch_up;
 mod crash;
 mod credentials;
 mod dev;

@@ -121,11 +121,11 @@ fn words(entry: &Entry<'_>) -> (&'static str, String) {
                 (stopped, Some(at)) => format!(", stopped: {stopped} until {at}"),
                 (stopped, None) => format!(", stopped: {stopped}"),
             };
-            let left = if *left > 0 { format!(", {left} left for the next run") } else { String::new() };
+            let left = if *left > 0 { format!(", left for the next run {left}") } else { String::new() };
             (
                 "catch-up",
                 format!(
-                    "{source}: {looked_at} attempts looked at, {missed} deliveries missed, {asked} asked for{left}{stopped} in {ms} ms"
+                    "{source}: attempts read {looked_at}, missed {missed}, asked for {asked}{left}{stopped} in {ms} ms"
                 ),
             )
         }

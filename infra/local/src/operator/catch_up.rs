@@ -85,14 +85,11 @@ fn print(args: &CatchUpArgs, report: &Report) {
         Stopped::NextElsewhere => " The log's next page is said to be at another server; it was not read.",
         Stopped::RateLimited { .. } | Stopped::Failed(_) => " Then it was cut short.",
     };
-    let verb = if args.dry_run { "would be asked for" } else { "asked for" };
-    let count = if args.dry_run { report.left() } else { report.asked() };
-    say!(
-        "{}: {} attempts in the log, {} deliveries missed, {count} {verb}.{stopped}",
-        args.name,
-        report.looked_at,
-        report.missed.len(),
-    );
+    let asked = match args.dry_run {
+        true => format!("would be asked for {}", report.left()),
+        false => format!("asked for {}", report.asked()),
+    };
+    say!("{}: attempts read {}, missed {}, {asked}.{stopped}", args.name, report.looked_at, report.missed.len());
 }
 
 fn row(args: &CatchUpArgs, found: &Found) -> Vec<String> {
