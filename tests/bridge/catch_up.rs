@@ -55,10 +55,10 @@ impl Hub {
 
     /// A bridge whose `push` events have an effect, and which looks at this log as often as `every` says.
     async fn bridge(&self, every: &str) -> Bridge {
-        self.bridge_with(every, ALLOW).await
+        self.bridge_with(&["--catch-up-every".to_owned(), every.to_owned()], ALLOW).await
     }
 
-    async fn bridge_with(&self, every: &str, allow: &str) -> Bridge {
+    async fn bridge_with(&self, args: &[String], allow: &str) -> Bridge {
         let config = format!(
             "[tools.effect]\nmethod = \"POST\"\nurl = \"{0}/effect\"\neffect = \"unsafe\"\ninput = {{ type = \"object\" }}\n\
              [[routes]]\nname = \"pushes\"\nsource = \"github\"\ntype = \"push\"\ntool = \"effect\"\n\
@@ -66,8 +66,7 @@ impl Hub {
              secret = \"clawbridge/tools/github\"\napi = \"{0}\"\n{allow}",
             self.stub.url
         );
-        let args = vec!["--catch-up-every".to_owned(), every.to_owned()];
-        let bridge = Bridge::start_with(Options { config: Some(config), args }).await;
+        let bridge = Bridge::start_with(Options { config: Some(config), args: args.to_vec() }).await;
         bridge.add_source("github", "github", SECRET);
         set_token(&bridge, TOKEN);
         self.state().target = Some(bridge.public.clone());
@@ -394,7 +393,7 @@ async fn what_cannot_be_done_is_said_with_a_code_and_the_message_does_not_come_b
 #[tokio::test]
 async fn a_dead_api_a_forbidden_address_or_a_missing_token_concern_nothing_else() {
     let hub = Hub::start().await;
-    let bridge = hub.bridge_with("0", "").await;
+    let bridge = hub.bridge_with(&["--catch-up-every", "0"].map(str::to_owned), "").await;
     let line = run(&bridge).await;
     assert_eq!((&line["code"], &line["level"]), (&json!("ADDRESS_FORBIDDEN"), &json!("error")), "{line}");
     assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("[network] allow")), "{line}");
@@ -455,6 +454,27 @@ async fn messages_that_piled_up_ask_for_each_delivery_once() {
     asked.sort();
     assert_eq!(asked, ["missed-0", "missed-1", "missed-2", "missed-3", "missed-4"]);
     assert!(runs(&bridge).len() > 1);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_slow_costs_no_more_than_the_invocations_time() {
+    let hub = Hub::start().await;
+    let args = ["--catch-up-every", "0", "--worker-timeout", "6"].map(str::to_owned);
+    let bridge = hub.bridge_with(&args, ALLOW).await;
+    hub.deliver_in_vain("a", 60);
+    hub.state().pages = vec![Reply::Silence];
+    // Of six seconds two are kept for the answer, and half of the rest is for reading.
+    let line = run(&bridge).await;
+    assert_eq!(counts(&line), (0, 0, 0, 0, "deadline"), "{line}");
+    let ms = line["ms"].as_u64().expect("milliseconds");
+    assert!((1_000..3_800).contains(&ms), "{line}");
+    // Whether a redelivery without an answer was asked for nobody knows: for now it is taken to be under way.
+    hub.state().redeliveries = vec![Reply::Silence];
+    assert_eq!(counts(&run(&bridge).await), (1, 1, 0, 1, "deadline"));
+    assert_eq!(counts(&run(&bridge).await), (1, 1, 0, 0, "done"));
+    assert_eq!(hub.asked(), ["a"]);
+    idle(&bridge).await;
+    assert_eq!(bridge.dead_letters().await, 0);
 }
 
 #[tokio::test]

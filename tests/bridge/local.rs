@@ -3,6 +3,7 @@
 mod template;
 
 use crate::support::{Bridge, exchange, root};
+use clawbridge_queue::{CatchUpMessage, Message};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use template::Template;
@@ -215,4 +216,21 @@ fn the_template_gives_each_function_every_variable_that_it_reads() {
         assert!(read.contains("QUEUE_URL") && read.contains("SECRET_PREFIX"), "{read:?}");
         assert_eq!(read, given, "{name}");
     }
+}
+
+/// What the schedule in AWS sends is a message that the worker reads, and the one that `dev` sends, on the same rhythm.
+#[test]
+fn the_templates_schedule_sends_what_the_worker_takes_for_a_catch_up() {
+    let template = template();
+    assert_eq!(template.of_type("AWS::Scheduler::Schedule"), ["CatchUp"]);
+    let target = &template.properties("CatchUp")["Target"];
+    let input = text(&target["Input"]);
+    assert_eq!(Message::decode(input.trim_matches('\'')), Ok(Message::CatchUp(CatchUpMessage::default())));
+    assert_eq!(target["Arn"], "WorkQueue.Arn");
+    let policy = &template.properties("CatchUpRole")["Policies"][0]["PolicyDocument"]["Statement"];
+    assert_eq!((&policy[0]["Action"], &policy[0]["Resource"]), (&json!("sqs:SendMessage"), &json!("WorkQueue.Arn")));
+    let yaml = std::fs::read_to_string(root().join("infra/template.yaml")).expect("the template");
+    assert!(yaml.contains("Default: rate(15 minutes)"));
+    let help = crate::support::run(&["dev", "--help"], "").out;
+    assert!(help.contains("0 for never [default: 900]"), "{help}");
 }
