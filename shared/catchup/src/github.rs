@@ -6,6 +6,7 @@
 
 use crate::error::CatchUpError;
 use crate::plan::Attempt;
+use crate::provider::{Judged, Next};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::GithubLog;
 use reqwest::Url;
@@ -25,33 +26,6 @@ const LEAST_WAIT: Duration = Duration::from_secs(60);
 
 /// The longest cursor that is passed on, bytes. GitHub's have some 25.
 const MAX_CURSOR_BYTES: usize = 512;
-
-/// What is done with an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Judged {
-    /// It did what was asked.
-    Good,
-    /// Too many requests.
-    RateLimited {
-        /// From when on GitHub may be asked again.
-        until: Timestamp,
-    },
-    /// GitHub will not redeliver this one, which says nothing of the others.
-    Refused,
-    /// Nothing more can be done in this run.
-    Failed(CatchUpError),
-}
-
-/// Where the log goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Nowhere.
-    End,
-    /// At this cursor.
-    Cursor(String),
-    /// At another server, or without a cursor: it is not followed.
-    Elsewhere,
-}
 
 /// The address of a page of the log.
 pub(crate) fn page_url(log: &GithubLog, cursor: Option<&str>) -> Result<Url, CatchUpError> {

@@ -10,6 +10,7 @@
 mod error;
 mod github;
 mod plan;
+mod provider;
 mod run;
 
 pub use error::CatchUpError;

@@ -1,10 +1,10 @@
 //! Reading a provider's log over HTTP and asking for what was missed.
 
 use crate::error::CatchUpError;
-use crate::github::{self, Judged, Next};
 use crate::plan::{Asked, Attempt, By, Missed, Reason, Verdict, missed};
+use crate::provider::{Judged, Log, Next};
 use clawbridge_clock::Timestamp;
-use clawbridge_config::{CatchUp, GithubLog};
+use clawbridge_config::CatchUp;
 use clawbridge_tasks::Code;
 use clawbridge_tools::{Outbound, Received};
 use reqwest::header::HeaderMap;
@@ -157,15 +157,15 @@ impl Report {
 
 /// Reads the log and asks for what was missed.
 pub async fn run(outbound: &Outbound, order: &Order<'_>, asked: &mut Asked) -> Report {
-    let CatchUp::Github(log) = order.log;
-    let headers = match github::headers(order.token) {
+    let log = Log::from(order.log);
+    let headers = match log.headers(order.token) {
         Ok(headers) => headers,
         Err(error) => return Report::failed(error),
     };
     let begun = Instant::now();
-    let mut session = Session { outbound, headers, order, begun, end: begun + order.left / 2, used_up: None };
+    let mut session = Session { outbound, log, headers, order, begun, end: begun + order.left / 2, used_up: None };
     let mut attempts = Vec::new();
-    let read = session.read(log, &mut attempts).await;
+    let read = session.read(&mut attempts).await;
     let found = missed(&attempts, asked, order.by, order.since, order.now);
     let mut found: Vec<Found> = found
         .into_iter()
@@ -179,7 +179,7 @@ pub async fn run(outbound: &Outbound, order: &Order<'_>, asked: &mut Asked) -> R
         // Who cannot be read cannot be asked.
         read @ (Stopped::Failed(_) | Stopped::RateLimited { .. }) => read,
         read if order.dry_run => read,
-        read => match session.ask(log, &mut found, asked).await {
+        read => match session.ask(&mut found, asked).await {
             Stopped::Done => read,
             asked => asked,
         },
@@ -190,6 +190,7 @@ pub async fn run(outbound: &Outbound, order: &Order<'_>, asked: &mut Asked) -> R
 /// Requests of one run.
 struct Session<'a> {
     outbound: &'a Outbound,
+    log: Log<'a>,
     headers: HeaderMap,
     order: &'a Order<'a>,
     begun: Instant,
@@ -206,10 +207,10 @@ struct Unanswered {
 
 impl Session<'_> {
     /// Reads pages, newest first, until what they hold is too old to be of interest.
-    async fn read(&mut self, log: &GithubLog, attempts: &mut Vec<Attempt>) -> Stopped {
+    async fn read(&mut self, attempts: &mut Vec<Attempt>) -> Stopped {
         let mut cursor: Option<String> = None;
         for _ in 0..MAX_PAGES {
-            let (page, next) = match self.page(log, cursor.as_deref()).await {
+            let (page, next) = match self.page(cursor.as_deref()).await {
                 Ok(page) => page,
                 Err(stopped) => return stopped,
             };
@@ -225,18 +226,15 @@ impl Session<'_> {
         Stopped::Pages
     }
 
-    async fn page(&mut self, log: &GithubLog, cursor: Option<&str>) -> Result<(Vec<Attempt>, Next), Stopped> {
-        let url = github::page_url(log, cursor).map_err(Stopped::Failed)?;
+    async fn page(&mut self, cursor: Option<&str>) -> Result<(Vec<Attempt>, Next), Stopped> {
+        let url = self.log.page_url(cursor).map_err(Stopped::Failed)?;
         let answer = self.send(Method::GET, url.clone()).await.map_err(|unanswered| unanswered.stopped)?;
-        match github::judge(true, answer.status, &answer.headers, &answer.body, self.now()) {
+        match self.log.judge_page(&answer, self.now()) {
             Judged::Good if answer.cut => {
                 let reason = format!("a page of the log is larger than {MAX_ANSWER_BYTES} bytes");
                 Err(Stopped::Failed(CatchUpError::Unexpected(reason)))
             }
-            Judged::Good => {
-                let page = github::page(&answer.body).map_err(Stopped::Failed)?;
-                Ok((page, github::next(&answer.headers, &url)))
-            }
+            Judged::Good => self.log.page(&answer, &url).map_err(Stopped::Failed),
             Judged::RateLimited { until } => Err(Stopped::RateLimited { until }),
             Judged::Failed(error) => Err(Stopped::Failed(error)),
             Judged::Refused => Err(Stopped::Failed(CatchUpError::HookNotFound)),
@@ -244,13 +242,13 @@ impl Session<'_> {
     }
 
     /// Asks for what is left, oldest first.
-    async fn ask(&mut self, log: &GithubLog, found: &mut [Found], asked: &mut Asked) -> Stopped {
+    async fn ask(&mut self, found: &mut [Found], asked: &mut Asked) -> Stopped {
         let left = found.iter_mut().filter(|found| found.fate == Fate::Left);
         for (requests, found) in left.enumerate() {
             if requests == MAX_REDELIVERIES_PER_RUN {
                 return Stopped::Redeliveries;
             }
-            let url = match github::attempts_url(log, &found.missed.id) {
+            let url = match self.log.redelivery_url(&found.missed.id) {
                 Ok(url) => url,
                 Err(error) => return Stopped::Failed(error),
             };
@@ -263,7 +261,7 @@ impl Session<'_> {
                     return unanswered.stopped;
                 }
             };
-            match github::judge(false, answer.status, &answer.headers, &answer.body, self.now()) {
+            match self.log.judge_redelivery(&answer, self.now()) {
                 Judged::Good => {
                     found.fate = Fate::Asked;
                     asked.note(&found.missed.delivery, self.now());
@@ -294,7 +292,7 @@ impl Session<'_> {
                 _ => Stopped::Failed(error.into()),
             },
         })?;
-        self.used_up = github::used_up(&answer.headers, self.now());
+        self.used_up = self.log.used_up(&answer, self.now());
         Ok(answer)
     }
 
