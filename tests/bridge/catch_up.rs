@@ -75,7 +75,8 @@ impl Hub {
 
     /// Delivers an event of its own accord, once, so many minutes ago as the log has it; whether it arrived.
     async fn deliver(&self, guid: &str, event: &str, minutes_ago: u64) -> bool {
-        let status = post(self.state().target.clone(), guid, event).await;
+        let target = self.state().target.clone();
+        let status = post(target, guid, event).await;
         self.state().note(guid, event, false, ago(minutes_ago), status);
         (200..300).contains(&status)
     }

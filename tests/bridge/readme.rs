@@ -59,11 +59,15 @@ async fn every_command_does_what_it_says() {
 }
 
 #[test]
-fn the_example_of_bridge_toml_is_valid() {
-    let [example] = blocks("toml").try_into().expect("one example");
+fn the_examples_of_bridge_toml_are_valid() {
+    let examples = blocks("toml");
+    assert_eq!(examples.len(), 2);
     let dir = tempfile::TempDir::new().expect("a directory");
     let path = dir.path().join("bridge.toml");
-    std::fs::write(&path, example).expect("bridge.toml");
-    let answer = run(&["check", path.to_str().expect("a path")], "");
-    assert_eq!((answer.status, answer.err.as_str()), (0, ""), "{answer:?}");
+    // Each alone, and together as one document.
+    for example in [examples.clone(), vec![examples.join("\n")]].concat() {
+        std::fs::write(&path, example).expect("bridge.toml");
+        let answer = run(&["check", path.to_str().expect("a path")], "");
+        assert_eq!((answer.status, answer.err.as_str()), (0, ""), "{answer:?}");
+    }
 }
