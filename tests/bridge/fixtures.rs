@@ -151,7 +151,12 @@ fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
     take_the_journal();
     let environment = Environment::local(&bridge.private);
     let queue_url = format!("{}/000000000000/clawbridge-work", bridge.private);
-    let webhook = clawbridge_webhook::Settings { queue_url: queue_url.clone(), secret_prefix: "clawbridge".into() };
+    let webhook = clawbridge_webhook::Settings {
+        queue_url: queue_url.clone(),
+        secret_prefix: "clawbridge".into(),
+        public_url: None,
+        keys_mirror: None,
+    };
     let worker = clawbridge_worker::Settings {
         queue_url,
         events_table: "clawbridge-events".into(),

@@ -9,6 +9,7 @@ mod fixtures;
 mod local;
 mod messages;
 mod operator;
+mod providers;
 mod readme;
 mod setup;
 mod sources;

@@ -5,16 +5,25 @@
 //! 503 with `Retry-After` come back.
 
 mod answer;
+mod bound;
 mod sources;
 
 use answer::Answer;
+use bound::Handshakes;
 use clawbridge_aws::{AwsError, Environment, sdk_config};
 use clawbridge_clock::Timestamp;
 use clawbridge_journal::Entry;
+use clawbridge_keys::Keys;
 use clawbridge_packed::Packed;
-use clawbridge_queue::{Body as MessageBody, EventMessage, MAX_BODY_BYTES, Queue, event_messages};
+use clawbridge_queue::{
+    Body as MessageBody, EventMessage, MAX_BODY_BYTES, Message, Queue, SourceSecretMessage, event_messages,
+};
 use clawbridge_secrets::{Ages, Secrets};
-use clawbridge_signatures::{Headers, Request as Signed, Source, Verified, identify, kept_headers};
+use clawbridge_signatures::{
+    Event, Greeting, Headers, Received, Refusal, Request as Signed, Source, greet, kept_headers, may_be_challenge,
+    receive,
+};
+use lambda_http::http::Method;
 use lambda_http::{Body, Error, Request, RequestExt, Response, request::RequestContext};
 pub use sources::is_name as is_source_name;
 use sources::{Found, Sources};
@@ -24,7 +33,10 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Webhook {
     sources: Sources,
+    keys: Keys,
     queue: Queue,
+    handshakes: Handshakes,
+    public_url: Option<String>,
 }
 
 /// What the function needs to know about its deployment.
@@ -34,6 +46,11 @@ pub struct Settings {
     pub queue_url: String,
     /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,
+    /// `PUBLIC_URL`: what stands before `/hooks/SOURCE` in the addresses that providers were given, for those that sign them. Where it is not
+    /// set, API Gateway's own name for itself.
+    pub public_url: Option<String>,
+    /// `KEYS_MIRROR`: where providers' keys are fetched instead of at their own hosts; see [`Keys::new`].
+    pub keys_mirror: Option<String>,
 }
 
 impl Webhook {
@@ -46,6 +63,8 @@ impl Webhook {
         let settings = Settings {
             queue_url: read("QUEUE_URL").ok_or(AwsError::MissingVariable("QUEUE_URL"))?,
             secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),
+            public_url: read("PUBLIC_URL"),
+            keys_mirror: read("KEYS_MIRROR"),
         };
         Webhook::new(&Environment::of_this_process(), settings)
     }
@@ -57,8 +76,12 @@ impl Webhook {
     pub fn new(environment: &Environment, settings: Settings) -> Result<Webhook, AwsError> {
         let config = sdk_config(environment)?;
         let secrets = Secrets::new(aws_sdk_secretsmanager::Client::new(&config), Ages::default());
+        let keys = Keys::new(settings.keys_mirror);
         Ok(Webhook {
-            sources: Sources::new(secrets, settings.secret_prefix),
+            sources: Sources::new(secrets, keys.clone(), settings.secret_prefix),
+            keys,
+            handshakes: Handshakes::default(),
+            public_url: settings.public_url.map(|url| url.trim_end_matches('/').to_owned()),
             queue: Queue::new(aws_sdk_sqs::Client::new(&config), settings.queue_url),
         })
     }
@@ -91,55 +114,138 @@ impl Webhook {
             return (Answer::unknown_source(), "");
         }
         let body: &[u8] = request.body();
-        if body.is_empty() {
-            return (Answer::empty_body(), name);
-        }
         if body.len() > MAX_BODY_BYTES {
             return (Answer::too_large(), name);
         }
         let headers: Headers<'_> =
             request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        let signed = Signed { method: request.method().as_str(), url: None, headers, body };
+        let url = self.url(request);
+        let query = query(request);
+        let signed = Signed { method: request.method().as_str(), url: url.as_deref(), query: &query, headers, body };
+        let is_pending = match self.sources.current(name).await {
+            Ok(source) => {
+                if let Some(greeting) = greet(&source, &signed) {
+                    return (self.greeted(name, greeting, now).await, name);
+                }
+                if request.method() != Method::POST && !source.scheme().takes_get() {
+                    return (Answer::method_not_allowed(), name);
+                }
+                source.is_pending()
+            }
+            Err(answer) => return (answer, name),
+        };
         let answer = match self.sources.verify(name, &signed, now).await {
-            Found::Verified { source, verified } => {
-                let identity = identify(&source, &verified);
-                let message = EventMessage {
-                    nonce: request_id.to_owned(),
-                    source: name.to_owned(),
-                    r#type: identity.event_type,
-                    delivery_id: identity.delivery_id,
-                    received_at: now,
-                    headers: kept(&source, request),
-                    body: MessageBody::inline(Packed::pack(&[])),
-                    hops: 0,
-                    deferrals: 0,
-                };
-                self.enqueue(message, &verified).await
+            Found::Verified { source, verified } if may_be_challenge(&source, &verified) => {
+                Answer::unverified(&Refusal::BodyMalformed { expected: "a JSON object" })
+            }
+            Found::Verified { source, verified } => match receive(&source, &verified, now.seconds()) {
+                Received::Handshake(reply) => Answer::reply(reply),
+                Received::Confirm { url, reply } => match self.keys.call(&url).await {
+                    Ok(()) => Answer::reply(reply),
+                    Err(error) => Answer::unavailable("CONFIRMATION_FAILED", error.to_string()),
+                },
+                Received::Events { events, reply } => {
+                    let headers = kept(&source, request);
+                    let taken = self.enqueue(name, request_id, now, &headers, events).await;
+                    taken.unwrap_or_else(|| reply.map_or_else(Answer::accepted, Answer::reply))
+                }
+            },
+            // What it is signed with may be on its way.
+            Found::Refused(_) if is_pending => {
+                Answer::unavailable("SOURCE_PENDING", "the source waits for its secret".to_owned())
             }
             Found::Refused(answer) => answer,
         };
         (answer, name)
     }
 
-    /// Only what was verified can be enqueued.
-    async fn enqueue(&self, message: EventMessage, verified: &Verified<'_>) -> Answer {
-        let (source, request_id) = (message.source.clone(), message.nonce.clone());
-        let body = verified.body();
-        let texts = match event_messages(message, Packed::pack(body)) {
-            Ok(texts) => texts,
-            Err(error) => return Answer::unavailable("MESSAGE_FAILED", error.to_string()),
+    /// Answers a handshake that nobody signed, as often as anybody needs one.
+    async fn greeted(&self, name: &str, greeting: Result<Greeting, Refusal>, now: Timestamp) -> Answer {
+        if !self.handshakes.allow(name, now) {
+            return Answer::too_many_handshakes();
+        }
+        match greeting {
+            Ok(Greeting::Reply(reply)) => Answer::reply(reply),
+            Ok(Greeting::Secret { secret, reply }) => {
+                // This function writes no secret. The worker does, and only while the source waits for one.
+                let message = Message::SourceSecret(SourceSecretMessage { source: name.to_owned(), secret });
+                match self.queue.send(&message, Duration::ZERO).await {
+                    Ok(()) => Answer::reply(reply),
+                    Err(error) => Answer::unavailable("QUEUE_UNAVAILABLE", error.to_string()),
+                }
+            }
+            Err(refusal) => Answer::forbidden(&refusal),
+        }
+    }
+
+    /// The public URL of this request, with its query as received.
+    fn url(&self, request: &Request) -> Option<String> {
+        let base = match (&self.public_url, request.request_context_ref()) {
+            (Some(base), _) => base.clone(),
+            // The name under which API Gateway was asked, which only names that lead to this API can be.
+            (None, Some(RequestContext::ApiGatewayV2(context))) => {
+                format!("https://{}", context.domain_name.as_deref()?)
+            }
+            (None, _) => return None,
         };
-        let messages = texts.len();
-        for text in texts {
-            // In order: the event comes after its parts, so that an event on the queue has all of them there.
-            if let Err(error) = self.queue.send_text(text, Duration::ZERO).await {
-                return Answer::unavailable("QUEUE_UNAVAILABLE", error.to_string());
+        let query = query(request);
+        let mark = if query.is_empty() { "" } else { "?" };
+        Some(format!("{base}{}{mark}{query}", request.raw_http_path()))
+    }
+
+    /// Puts the events of one request on the queue: all of them, or the answer says that they must come again. Those that were taken then
+    /// are known by their delivery ids.
+    async fn enqueue(
+        &self,
+        source: &str,
+        request_id: &str,
+        now: Timestamp,
+        headers: &[(String, String)],
+        events: Vec<Event<'_>>,
+    ) -> Option<Answer> {
+        let bytes = events.iter().map(|event| event.body.len()).sum();
+        let mut messages = 0;
+        let mut single = Vec::new();
+        let several = events.len() > 1;
+        for (index, event) in events.into_iter().enumerate() {
+            let message = EventMessage {
+                nonce: if index == 0 { request_id.to_owned() } else { format!("{request_id}/{index}") },
+                source: source.to_owned(),
+                r#type: event.identity.event_type,
+                delivery_id: event.identity.delivery_id,
+                received_at: now,
+                headers: headers.to_vec(),
+                body: MessageBody::inline(Packed::pack(&[])),
+                hops: 0,
+                deferrals: 0,
+            };
+            let mut texts = match event_messages(message, Packed::pack(&event.body)) {
+                Ok(texts) => texts,
+                Err(error) => return Some(Answer::unavailable("MESSAGE_FAILED", error.to_string())),
+            };
+            messages += texts.len();
+            if several && texts.len() == 1 {
+                single.append(&mut texts);
+                continue;
+            }
+            for text in texts {
+                // In order: the event comes after its parts, so that an event on the queue has all of them there.
+                if let Err(error) = self.queue.send_text(text, Duration::ZERO).await {
+                    return Some(Answer::unavailable("QUEUE_UNAVAILABLE", error.to_string()));
+                }
             }
         }
-        let entry = Entry::WebhookAccepted { source: &source, bytes: body.len(), messages, request_id: &request_id };
-        clawbridge_journal::write(&entry);
-        Answer::accepted()
+        if let Err(error) = self.queue.send_texts(single).await {
+            return Some(Answer::unavailable("QUEUE_UNAVAILABLE", error.to_string()));
+        }
+        clawbridge_journal::write(&Entry::WebhookAccepted { source, bytes, messages, request_id });
+        None
     }
+}
+
+/// The query string as API Gateway received it.
+fn query(request: &Request) -> String {
+    request.uri().query().unwrap_or_default().to_owned()
 }
 
 /// The headers that the source's scheme keeps with an event. A value that is not visible ASCII is left out: it would have to be escaped

@@ -2,9 +2,10 @@
 
 use crate::answer::Answer;
 use clawbridge_clock::Timestamp;
+use clawbridge_keys::{Freshness, Keys};
 use clawbridge_queue::BRIDGE_SOURCE;
 use clawbridge_secrets::{SecretError, SecretValue, Secrets, Stage};
-use clawbridge_signatures::{Refusal, Request, Source, Verified, verify};
+use clawbridge_signatures::{Refusal, Request, Source, Verified, verify_with, wanted};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
     secrets: Secrets,
+    keys: Keys,
     prefix: Arc<str>,
     parsed: Arc<Mutex<Parsed>>,
 }
@@ -42,8 +44,15 @@ pub fn is_name(name: &str) -> bool {
 }
 
 impl Sources {
-    pub(crate) fn new(secrets: Secrets, prefix: String) -> Sources {
-        Sources { secrets, prefix: prefix.into(), parsed: Arc::default() }
+    pub(crate) fn new(secrets: Secrets, keys: Keys, prefix: String) -> Sources {
+        Sources { secrets, keys, prefix: prefix.into(), parsed: Arc::default() }
+    }
+
+    /// The source as it is now, for what is answered before any signature.
+    pub(crate) async fn current(&self, name: &str) -> Result<Arc<Source>, Answer> {
+        let secret = format!("{}/sources/{name}", self.prefix);
+        let value = self.secrets.get(&secret, Stage::Current).await.map_err(|error| unread(&error))?;
+        self.parse(&secret, Stage::Current, &value)
     }
 
     /// Tries the source's current secrets, then those before the last rotation, then, if the current ones may just have been changed, those
@@ -54,7 +63,7 @@ impl Sources {
             Ok(value) => value,
             Err(error) => return Found::Refused(unread(&error)),
         };
-        let first = self.attempt(&secret, Stage::Current, &current, request, now);
+        let first = self.attempt(&secret, Stage::Current, &current, request, now).await;
         let is_mismatch = match &first {
             Attempt::Refused(refusal) if refusal.another_secret_may_match() => true,
             Attempt::Verified { .. } | Attempt::Refused(_) => return first.into_found(),
@@ -64,7 +73,7 @@ impl Sources {
         if is_mismatch {
             match self.secrets.get(&secret, Stage::Previous).await {
                 Ok(previous) => {
-                    let second = self.attempt(&secret, Stage::Previous, &previous, request, now);
+                    let second = self.attempt(&secret, Stage::Previous, &previous, request, now).await;
                     if matches!(second, Attempt::Verified { .. }) {
                         return second.into_found();
                     }
@@ -77,12 +86,12 @@ impl Sources {
         if let Ok(newest) = self.secrets.get_again(&secret, Stage::Current).await
             && newest != current
         {
-            return self.attempt(&secret, Stage::Current, &newest, request, now).into_found();
+            return self.attempt(&secret, Stage::Current, &newest, request, now).await.into_found();
         }
         first.into_found()
     }
 
-    fn attempt<'a>(
+    async fn attempt<'a>(
         &self,
         secret: &str,
         stage: Stage,
@@ -94,8 +103,28 @@ impl Sources {
             Ok(source) => source,
             Err(answer) => return Attempt::Broken(answer),
         };
-        match verify(&source, request, now.seconds()) {
+        let key = match wanted(&source, request) {
+            Ok(None) => None,
+            Ok(Some(wanted)) => match self.keys.get(&wanted, Freshness::Kept).await {
+                Ok(key) => Some((wanted, key)),
+                Err(error) => return Attempt::Broken(Answer::unavailable("KEYS_UNAVAILABLE", error.to_string())),
+            },
+            Err(refusal) => return Attempt::Refused(refusal),
+        };
+        let document = key.as_ref().map(|(_, document)| document.as_ref());
+        match verify_with(&source, request, document, now.seconds()) {
             Ok(verified) => Attempt::Verified { source, verified },
+            // The provider may have changed its keys since they were fetched.
+            Err(Refusal::KeyUnknown { place }) => {
+                let Some((wanted, _)) = &key else { return Attempt::Refused(Refusal::KeyUnknown { place }) };
+                match self.keys.get(wanted, Freshness::Newer).await {
+                    Ok(key) => match verify_with(&source, request, Some(&key), now.seconds()) {
+                        Ok(verified) => Attempt::Verified { source, verified },
+                        Err(refusal) => Attempt::Refused(refusal),
+                    },
+                    Err(error) => Attempt::Broken(Answer::unavailable("KEYS_UNAVAILABLE", error.to_string())),
+                }
+            }
             Err(refusal) => Attempt::Refused(refusal),
         }
     }

@@ -8,6 +8,7 @@ mod batch;
 mod catch_up;
 mod execute;
 mod happenings;
+mod learn;
 mod route;
 
 pub use batch::{Batch, BatchAnswer};
@@ -168,6 +169,7 @@ impl Worker {
             }
             Message::Replay(replay) => self.replay(&replay, deadline).await,
             Message::Task(task) => self.task(&task, deadline).await,
+            Message::SourceSecret(message) => self.learn(&message).await,
             Message::CatchUp(message) => {
                 self.catch_up(&message, deadline).await;
                 Ok(())

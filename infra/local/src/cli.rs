@@ -75,6 +75,12 @@ pub(crate) struct DevArgs {
     /// Private port: AWS services and echo endpoint [default: the public one plus one].
     #[arg(long, value_name = "PORT")]
     pub(crate) aws_port: Option<u16>,
+    /// What stands before /hooks/SOURCE in the addresses that providers were given, a tunnel's for example: some sign it [default: this machine].
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+    /// Fetch providers' keys (SNS, PayPal, Google) from URL/HOST/PATH instead of https://HOST/PATH.
+    #[arg(long, value_name = "URL")]
+    pub(crate) keys_mirror: Option<String>,
     /// Where state is kept.
     #[arg(long, value_name = "DIR", default_value = ".clawbridge")]
     pub(crate) state: PathBuf,
@@ -163,6 +169,13 @@ pub(crate) enum SourceCommand {
     Add(SourceAddArgs),
     /// List the sources.
     List,
+    /// List the signature schemes.
+    Schemes,
+    /// Print a source's live secrets, the newest first.
+    Secret {
+        /// Source name.
+        name: String,
+    },
     /// Give a source a new secret; the one before stays valid until the next rotation.
     Rotate {
         /// Source name.
@@ -203,6 +216,27 @@ pub(crate) struct SourceAddArgs {
     /// For scheme hmac: its options as JSON, see README.
     #[arg(long, value_name = "JSON")]
     pub(crate) hmac: Option<String>,
+    /// For scheme token: its options as JSON, see README.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) token: Option<String>,
+    /// The address that the provider was given, for schemes that sign it, where it is not the stack's own.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// For scheme meta: what Meta is told to ask with.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) verify_token: Option<String>,
+    /// For scheme google-pubsub: the audience of its tokens [default: the source's address].
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) audience: Option<String>,
+    /// The provider's certificate (PEM) or key set (JSON), so that nothing is fetched.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys_file: Option<PathBuf>,
+    /// Another window for the scheme's timestamp.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) tolerance: Option<u32>,
+    /// The provider tells the secret in its handshake (notion): wait for it.
+    #[arg(long, conflicts_with_all = ["secret", "generate"])]
+    pub(crate) pending: bool,
     /// Replace the source if there is one; its secret before stays valid until the next rotation.
     #[arg(long)]
     pub(crate) replace: bool,

@@ -168,6 +168,12 @@ pub enum Entry<'a> {
         /// The configured bound.
         max_hops: u32,
     },
+    /// A source that waited for its secret has it.
+    #[serde(rename = "source.learned")]
+    SourceLearned {
+        /// Source name.
+        source: &'a str,
+    },
     /// A new configuration version is in use.
     #[serde(rename = "config.loaded")]
     ConfigLoaded {
@@ -232,6 +238,7 @@ impl Entry<'_> {
             | Entry::EventStored { .. }
             | Entry::EventRepeated { .. }
             | Entry::EventReplayed { .. }
+            | Entry::SourceLearned { .. }
             | Entry::CatchUpRan { .. }
             | Entry::ConfigLoaded { .. } => Level::Info,
             Entry::WebhookRefused { status, .. } if *status >= 500 => Level::Error,

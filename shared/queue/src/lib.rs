@@ -7,7 +7,10 @@ mod message;
 mod sender;
 mod split;
 
-pub use message::{Body, CatchUpMessage, EventMessage, Message, MessageError, PartMessage, ReplayMessage, TaskMessage};
+pub use message::{
+    Body, CatchUpMessage, EventMessage, Message, MessageError, PartMessage, ReplayMessage, SourceSecretMessage,
+    TaskMessage,
+};
 pub use sender::{Queue, SendError};
 pub use split::{MAX_PARTS, PART_BYTES, event_messages};
 

@@ -22,6 +22,8 @@ pub enum Message {
     Replay(ReplayMessage),
     /// A task whose time has come.
     Task(TaskMessage),
+    /// A provider has told a waiting source its secret.
+    SourceSecret(SourceSecretMessage),
     /// The schedule wants what senders that never retry have missed to be asked for.
     CatchUp(CatchUpMessage),
 }
@@ -119,6 +121,22 @@ pub struct TaskMessage {
     pub retry_after_attempt: Option<u32>,
 }
 
+/// What a provider's handshake told: the secret of a source that waits for it. The queue is encrypted; nothing else sees it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceSecretMessage {
+    /// Source name.
+    pub source: String,
+    /// The secret.
+    pub secret: String,
+}
+
+// The secret is not shown.
+impl std::fmt::Debug for SourceSecretMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SourceSecretMessage").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
 /// Look through the delivery logs of senders that never retry. `{"v":1,"kind":"catch-up"}` is what the schedule sends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatchUpMessage {
@@ -148,6 +166,8 @@ enum Written<'a> {
     Part(&'a PartMessage),
     Replay(&'a ReplayMessage),
     Task(&'a TaskMessage),
+    #[serde(rename = "source-secret")]
+    SourceSecret(&'a SourceSecretMessage),
     #[serde(rename = "catch-up")]
     CatchUp(&'a CatchUpMessage),
 }
@@ -159,6 +179,8 @@ enum Read {
     Part(PartMessage),
     Replay(ReplayMessage),
     Task(TaskMessage),
+    #[serde(rename = "source-secret")]
+    SourceSecret(SourceSecretMessage),
     #[serde(rename = "catch-up")]
     CatchUp(CatchUpMessage),
 }
@@ -186,6 +208,7 @@ impl Message {
             Message::Part(part) => Written::Part(part),
             Message::Replay(replay) => Written::Replay(replay),
             Message::Task(task) => Written::Task(task),
+            Message::SourceSecret(secret) => Written::SourceSecret(secret),
             Message::CatchUp(catch_up) => Written::CatchUp(catch_up),
         };
         let text = serde_json::to_string(&Envelope { v: VERSION, message }).map_err(malformed)?;
@@ -206,6 +229,7 @@ impl Message {
             Read::Part(part) => Message::Part(part),
             Read::Replay(replay) => Message::Replay(replay),
             Read::Task(task) => Message::Task(task),
+            Read::SourceSecret(secret) => Message::SourceSecret(secret),
             Read::CatchUp(catch_up) => Message::CatchUp(catch_up),
         })
     }

@@ -1,8 +1,9 @@
 //! The sender.
 
-use crate::MAX_DELAY;
 use crate::message::{Message, MessageError};
+use crate::{MAX_DELAY, MAX_MESSAGE_BYTES};
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use clawbridge_aws::explain;
 use std::time::Duration;
 
@@ -49,6 +50,46 @@ impl Queue {
         sending.send().await.map_err(|error| SendError::Queue(explain(&error)))?;
         Ok(())
     }
+
+    /// Sends the texts of many messages, as few calls as SQS allows.
+    ///
+    /// # Errors
+    /// [`SendError::Queue`] when not all of them were taken; some may have been.
+    pub async fn send_texts(&self, texts: Vec<String>) -> Result<(), SendError> {
+        for group in groups(texts) {
+            let mut sending = self.client.send_message_batch().queue_url(&self.url);
+            let count = group.len();
+            for (index, text) in group.into_iter().enumerate() {
+                let entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(text).build();
+                sending = sending.entries(entry.map_err(|error| SendError::Queue(error.to_string()))?);
+            }
+            let sent = sending.send().await.map_err(|error| SendError::Queue(explain(&error)))?;
+            if sent.successful().len() < count {
+                let code = sent.failed().first().map_or("none", |failed| failed.code());
+                return Err(SendError::Queue(format!("{} of {count}: {code}", sent.successful().len())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// At most ten messages and a megabyte to a call.
+fn groups(texts: Vec<String>) -> Vec<Vec<String>> {
+    let mut groups: Vec<Vec<String>> = Vec::new();
+    let mut bytes = 0;
+    for text in texts {
+        match groups.last_mut() {
+            Some(group) if group.len() < 10 && bytes + text.len() <= MAX_MESSAGE_BYTES => {
+                bytes += text.len();
+                group.push(text);
+            }
+            _ => {
+                bytes = text.len();
+                groups.push(vec![text]);
+            }
+        }
+    }
+    groups
 }
 
 fn delay_seconds(delay: Duration) -> i32 {
@@ -60,6 +101,17 @@ fn delay_seconds(delay: Duration) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_carries_ten_messages_and_a_megabyte_at_most() {
+        let sizes = |texts: Vec<usize>| {
+            let groups = groups(texts.into_iter().map(|size| "x".repeat(size)).collect());
+            groups.iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(vec![]), Vec::<usize>::new());
+        assert_eq!(sizes(vec![1; 21]), [10, 10, 1]);
+        assert_eq!(sizes(vec![600_000, 400_000, 100_000, 1_000_000]), [2, 1, 1]);
+    }
 
     #[test]
     fn delays_are_rounded_up_to_seconds_and_bounded() {

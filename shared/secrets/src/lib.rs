@@ -136,6 +136,29 @@ impl Secrets {
         }
     }
 
+    /// The value as Secrets Manager has it now, for who is about to change it.
+    ///
+    /// # Errors
+    /// See [`SecretError`].
+    pub async fn get_now(&self, name: &str, stage: Stage) -> Result<SecretValue, SecretError> {
+        let _turn = self.reading.lock().await;
+        self.read(name, stage, None).await
+    }
+
+    /// Makes `text` the current value of a secret that exists.
+    ///
+    /// # Errors
+    /// See [`SecretError`].
+    pub async fn put(&self, name: &str, text: &str) -> Result<(), SecretError> {
+        match self.client.put_secret_value().secret_id(name).secret_string(text).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+                Err(SecretError::Missing { name: name.to_owned() })
+            }
+            Err(error) => Err(SecretError::Unavailable { name: name.to_owned(), reason: explain(&error) }),
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
         // The cache holds no half-made state between statements, so a panic elsewhere leaves it usable.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)

@@ -62,6 +62,17 @@ pub fn identify(source: &Source, delivery: &Verified<'_>) -> Identity {
     }
 }
 
+/// An identity from its parts; without an id it is the hash of the body.
+pub(crate) fn named(id: Option<&[u8]>, kind: Option<&str>, body: &[u8]) -> Identity {
+    let id = id.filter(|id| !id.is_empty());
+    let kind = kind.filter(|kind| !kind.is_empty());
+    Identity {
+        delivery_id: id.map_or_else(|| fingerprint(body), delivery_id),
+        event_type: kind.map_or_else(|| UNKNOWN_TYPE.to_owned(), |kind| event_type(kind.as_bytes(), None)),
+        is_fallback: id.is_none(),
+    }
+}
+
 fn delivery_id(id: &[u8]) -> String {
     match std::str::from_utf8(id) {
         Ok(text) if text.len() <= MAX_DELIVERY_ID_CHARS && text.bytes().all(|b| b.is_ascii_graphic()) => {
@@ -110,7 +121,13 @@ mod tests {
         let signed = sign(&source, &outgoing, NOW).expect("headers");
         let own = signed.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let kept = own.filter(|(name, _)| !extra.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)));
-        let request = Request { method: "POST", url: None, headers: kept.chain(extra.iter().copied()).collect(), body };
+        let request = Request {
+            method: "POST",
+            url: None,
+            query: "",
+            headers: kept.chain(extra.iter().copied()).collect(),
+            body,
+        };
         let verified = verify(&source, &request, NOW).expect("verified");
         identify(&source, &verified)
     }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 use subtle::ConstantTimeEq as _;
 
@@ -11,6 +12,8 @@ use crate::options::names;
 names! {
     /// The hash under the HMAC (RFC 2104).
     Algorithm, "algorithm" {
+        /// HMAC-SHA1, 20 bytes: what some providers still sign with (RFC 6151 section 2 on HMAC over weak hashes: sound as a MAC).
+        Sha1 = "sha1",
         /// HMAC-SHA256, 32 bytes.
         Sha256 = "sha256",
         /// HMAC-SHA512, 64 bytes.
@@ -32,6 +35,7 @@ impl Algorithm {
     /// Length of the MAC in bytes.
     pub(crate) const fn len(self) -> usize {
         match self {
+            Self::Sha1 => 20,
             Self::Sha256 => 32,
             Self::Sha512 => 64,
         }
@@ -80,6 +84,25 @@ impl Encoding {
         Tag::new(&bytes[..len])
     }
 
+    /// The bytes that `text` stands for, `max` at most.
+    pub(crate) fn decode_up_to(self, text: &[u8], max: usize) -> Option<Vec<u8>> {
+        if text.len() > max * 2 {
+            return None;
+        }
+        let bytes = match self {
+            Self::Hex => hex::decode(text).ok()?,
+            Self::Base64 => STANDARD.decode(text).ok()?,
+        };
+        (bytes.len() <= max).then_some(bytes)
+    }
+
+    pub(crate) fn encode_bytes(self, bytes: &[u8]) -> String {
+        match self {
+            Self::Hex => hex::encode(bytes),
+            Self::Base64 => STANDARD.encode(bytes),
+        }
+    }
+
     pub(crate) fn encode(self, tag: &Tag) -> String {
         match self {
             Self::Hex => hex::encode(tag.as_slice()),
@@ -90,6 +113,8 @@ impl Encoding {
     /// What a signature should look like, for a message.
     pub(crate) fn expected(self, algorithm: Algorithm) -> &'static str {
         match (self, algorithm) {
+            (Self::Hex, Algorithm::Sha1) => "40 hexadecimal digits",
+            (Self::Base64, Algorithm::Sha1) => "20 bytes in padded base64",
             (Self::Hex, Algorithm::Sha256) => "64 hexadecimal digits",
             (Self::Hex, Algorithm::Sha512) => "128 hexadecimal digits",
             (Self::Base64, Algorithm::Sha256) => "32 bytes in padded base64",
@@ -100,6 +125,7 @@ impl Encoding {
 
 /// An HMAC that is being fed.
 pub(crate) enum Mac {
+    Sha1(Hmac<Sha1>),
     Sha256(Hmac<Sha256>),
     Sha512(Hmac<Sha512>),
 }
@@ -108,6 +134,7 @@ impl Mac {
     pub(crate) fn new(algorithm: Algorithm, key: &[u8]) -> Self {
         const ANY_LENGTH: &str = "RFC 2104 section 2: a key of any length is padded or hashed to the block size";
         match algorithm {
+            Algorithm::Sha1 => Self::Sha1(Hmac::new_from_slice(key).expect(ANY_LENGTH)),
             Algorithm::Sha256 => Self::Sha256(Hmac::new_from_slice(key).expect(ANY_LENGTH)),
             Algorithm::Sha512 => Self::Sha512(Hmac::new_from_slice(key).expect(ANY_LENGTH)),
         }
@@ -115,6 +142,7 @@ impl Mac {
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
+            Self::Sha1(mac) => mac.update(bytes),
             Self::Sha256(mac) => mac.update(bytes),
             Self::Sha512(mac) => mac.update(bytes),
         }
@@ -123,6 +151,10 @@ impl Mac {
     pub(crate) fn finish(self) -> Tag {
         let mut tag = Tag { bytes: [0; 64], len: 0 };
         match self {
+            Self::Sha1(mac) => {
+                tag.len = Algorithm::Sha1.len();
+                tag.bytes[..20].copy_from_slice(&mac.finalize().into_bytes());
+            }
             Self::Sha256(mac) => {
                 tag.len = Algorithm::Sha256.len();
                 tag.bytes[..32].copy_from_slice(&mac.finalize().into_bytes());

@@ -69,6 +69,8 @@ names! {
         Base64 = "base64",
         /// `whsec_` and base64, or the base64 alone (Standard Webhooks: the prefix is not part of the key).
         Whsec = "whsec",
+        /// As `whsec`, and the bytes of the text where it is not base64 (OpenAI's SDKs).
+        WhsecOrText = "whsec-or-text",
     }
 }
 
@@ -138,7 +140,113 @@ fn by_optional_name<T: std::fmt::Display, S: Serializer>(value: &Option<T>, seri
     }
 }
 
+/// Where a shared token is, and what a delivery is known by: the `token` object of a source secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TokenOptions {
+    /// The header that carries the token.
+    pub header: String,
+    /// What comes before the token in its header (`Bearer `), in any case.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// The header that carries the delivery's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_header: Option<String>,
+    /// Where the delivery's id is in a JSON body: a JSON pointer (RFC 6901). Asked when the header has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_pointer: Option<String>,
+    /// The header that carries the event's type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub type_header: Option<String>,
+    /// Where the event's type is in a JSON body: a JSON pointer (RFC 6901). Asked when the header has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub type_pointer: Option<String>,
+}
+
+impl TokenOptions {
+    /// The token alone in this header.
+    pub fn new(header: impl Into<String>) -> Self {
+        Self {
+            header: header.into(),
+            prefix: String::new(),
+            delivery_header: None,
+            delivery_pointer: None,
+            type_header: None,
+            type_pointer: None,
+        }
+    }
+
+    pub(crate) fn identity(&self) -> IdentityRow<'_> {
+        IdentityRow {
+            delivery: [
+                self.delivery_header.as_deref().map(Place::Header),
+                self.delivery_pointer.as_deref().map(Place::Body),
+            ],
+            event_type: [self.type_header.as_deref().map(Place::Header), self.type_pointer.as_deref().map(Place::Body)],
+            type_suffix: None,
+        }
+    }
+
+    /// Whether anything says what a delivery is known by.
+    pub(crate) const fn has_identity(&self) -> bool {
+        self.delivery_header.is_some()
+            || self.delivery_pointer.is_some()
+            || self.type_header.is_some()
+            || self.type_pointer.is_some()
+    }
+
+    /// Refuses what cannot work: the option, and what is wrong with it.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
+        let headers = [
+            ("header", Some(&self.header)),
+            ("delivery_header", self.delivery_header.as_ref()),
+            ("type_header", self.type_header.as_ref()),
+        ];
+        for (option, header) in headers {
+            let Some(header) = header else { continue };
+            if !is_header_name(header) {
+                let problem = "is not a header name; use letters, digits and hyphens, as in X-Token";
+                return Err((option, problem.into()));
+            }
+            let carries_it = option != "header" && header.eq_ignore_ascii_case(&self.header);
+            if carries_it || (option != "header" && is_credential(header)) {
+                let problem =
+                    "names a header that carries credentials; what is read from it would be stored with the event";
+                return Err((option, problem.into()));
+            }
+        }
+        if !self.prefix.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
+            return Err(("prefix", "must be printable ASCII, as in \"Bearer \"".into()));
+        }
+        for (option, pointer) in [("delivery_pointer", &self.delivery_pointer), ("type_pointer", &self.type_pointer)] {
+            if let Some(pointer) = pointer {
+                crate::pick::parse_pointer(pointer).map_err(|problem| (option, problem.to_owned()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_credential(header: &str) -> bool {
+    ["authorization", "proxy-authorization", "cookie"].iter().any(|name| header.eq_ignore_ascii_case(name))
+}
+
 impl HmacOptions {
+    /// A row that no request matches.
+    pub(crate) const NOTHING: HmacRow<'static> = HmacRow {
+        header: "",
+        separator: None,
+        prefix: "",
+        prefix_optional: false,
+        encoding: Encoding::Hex,
+        algorithm: Algorithm::Sha256,
+        public_key: None,
+        public_prefix: None,
+        secret_encoding: SecretEncoding::Utf8,
+        signed: "",
+        timestamp: None,
+        id_header: None,
+    };
+
     /// HMAC-SHA256 of the body, in hexadecimal, alone in the header.
     pub fn new(header: impl Into<String>) -> Self {
         Self {
@@ -173,12 +281,14 @@ impl HmacOptions {
             prefix_optional: false,
             encoding: self.encoding,
             algorithm: self.algorithm,
+            public_key: None,
+            public_prefix: None,
             secret_encoding: self.secret_encoding,
             signed: &self.signed,
             timestamp: place.map(|place| TimestampRow {
                 place,
                 unit: self.timestamp_unit.unwrap_or(TimestampUnit::Seconds),
-                tolerance_s: self.tolerance_s.unwrap_or(DEFAULT_TOLERANCE_S),
+                tolerance_s: Some(self.tolerance_s.unwrap_or(DEFAULT_TOLERANCE_S)),
             }),
             id_header: self.delivery_header.as_deref(),
         }
@@ -210,9 +320,7 @@ impl HmacOptions {
             if !is_header_name(header) {
                 return no(option, "is not a header name; use letters, digits and hyphens, as in X-Signature");
             }
-            if ["authorization", "proxy-authorization", "cookie"].iter().any(|name| header.eq_ignore_ascii_case(name))
-                && option != "header"
-            {
+            if is_credential(header) && option != "header" {
                 return no(
                     option,
                     "names a header that carries credentials; what is read from it would be stored with the event",
@@ -382,6 +490,6 @@ mod tests {
             assert_eq!(unit.name().parse(), Ok(*unit));
         }
         let problem = "md5".parse::<Algorithm>().expect_err("md5 is not offered");
-        assert_eq!(problem.to_string(), "algorithm must be one of sha256, sha512");
+        assert_eq!(problem.to_string(), "algorithm must be one of sha1, sha256, sha512");
     }
 }

@@ -74,6 +74,56 @@ pub enum Refusal {
     /// The scheme signs the URL and the caller did not say what it is.
     #[error("the signature covers the public URL, which is not known; configure the URL that the sender was given")]
     UrlUnknown,
+    /// The scheme takes its proof from the body, and the body is not of its form.
+    #[error("the body is not {expected}, which is where this scheme has its proof; check the scheme of this source")]
+    BodyMalformed {
+        /// The form that the scheme has.
+        expected: &'static str,
+    },
+    /// The request names a version or an algorithm that the scheme does not have, or no longer.
+    #[error("{place} names a version or an algorithm that is not accepted; accepted: {accepted}")]
+    VersionUnsupported {
+        /// The header or member that names it.
+        place: String,
+        /// What is accepted.
+        accepted: &'static str,
+    },
+    /// The request wants its key fetched from an address that the provider does not use: nothing was fetched.
+    #[error("{place} leads to an address that the keys of this provider never come from; expected {expected}")]
+    KeyUrlForbidden {
+        /// The header or member with the address.
+        place: String,
+        /// What such an address looks like.
+        expected: &'static str,
+    },
+    /// The public key that the request was signed with is not among those at hand.
+    #[error("the key that {place} names is not known; the provider's keys must be fetched (again)")]
+    KeyUnknown {
+        /// The header or member that names it.
+        place: String,
+    },
+    /// What was fetched, or pinned in the source, is not a key of the form that the scheme has.
+    #[error("the provider's key cannot be used: {problem}")]
+    KeyInvalid {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A token that is correctly signed and says something else than it must.
+    #[error("the token's {claim} is not what this source expects: {expected}")]
+    ClaimMismatch {
+        /// The claim (RFC 7519 section 4).
+        claim: &'static str,
+        /// What is expected; never what was received.
+        expected: String,
+    },
+    /// Correctly signed by the provider, for something that this source does not list as its own.
+    #[error("{place} is not one of the {listed} that this source lists as its secrets; add it if it is yours")]
+    SenderNotListed {
+        /// The header or member.
+        place: String,
+        /// How many are listed.
+        listed: usize,
+    },
 }
 
 impl Refusal {
@@ -90,12 +140,19 @@ impl Refusal {
             Self::TimestampTooFarAhead { .. } => "TIMESTAMP_AHEAD",
             Self::DeliveryIdMissing { .. } => "DELIVERY_ID_MISSING",
             Self::UrlUnknown => "URL_UNKNOWN",
+            Self::BodyMalformed { .. } => "BODY_MALFORMED",
+            Self::VersionUnsupported { .. } => "VERSION_UNSUPPORTED",
+            Self::KeyUrlForbidden { .. } => "KEY_URL_FORBIDDEN",
+            Self::KeyUnknown { .. } => "KEY_UNKNOWN",
+            Self::KeyInvalid { .. } => "KEY_INVALID",
+            Self::ClaimMismatch { .. } => "CLAIM_MISMATCH",
+            Self::SenderNotListed { .. } => "SENDER_NOT_LISTED",
         }
     }
 
     /// Whether another secret of the same source could change the verdict. Only then is the previous version of a rotating source secret
     /// worth fetching.
     pub const fn another_secret_may_match(&self) -> bool {
-        matches!(self, Self::SignatureMismatch { .. })
+        matches!(self, Self::SignatureMismatch { .. } | Self::SenderNotListed { .. } | Self::ClaimMismatch { .. })
     }
 }

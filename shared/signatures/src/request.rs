@@ -8,6 +8,8 @@ pub struct Request<'a> {
     /// The public URL that the sender was given, with its query string. Only schemes that sign it need it. It must come from configuration:
     /// what a gateway passes on (stage, internal host, port) is not what the sender signed.
     pub url: Option<&'a str>,
+    /// The query string as received, still encoded, without the question mark; empty when there is none. Handshakes ask there.
+    pub query: &'a str,
     /// All the headers.
     pub headers: Headers<'a>,
     /// The body exactly as received: not parsed, not re-encoded.
@@ -82,7 +84,13 @@ mod tests {
     fn values_are_not_shown() {
         let headers: Headers<'_> = [("Authorization", &b"Bearer tok"[..])].into_iter().collect();
         assert_eq!(format!("{headers:?}"), "[\"Authorization\"]");
-        let request = Request { method: "POST", url: Some("https://h.example/?key=tok"), headers, body: b"tok" };
+        let request = Request {
+            method: "POST",
+            url: Some("https://h.example/?key=tok"),
+            query: "key=tok",
+            headers,
+            body: b"tok",
+        };
         assert!(!format!("{request:?}").contains("tok"));
     }
 }

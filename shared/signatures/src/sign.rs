@@ -1,6 +1,7 @@
 //! The headers that a sender of a source would send: the inverse of `verify`, for sending test events.
 
-use crate::source::{CheckRow, Source};
+use crate::request::Headers;
+use crate::source::{CheckRow, Pair, Source};
 use crate::table::{Place, TimestampPlace};
 use crate::template::Piece;
 use crate::verify::Fields;
@@ -35,6 +36,12 @@ pub enum SignError {
     /// The scheme signs the URL and there is none.
     #[error("the scheme signs the URL; give the public URL that this is sent to")]
     UrlUnknown,
+    /// The scheme's private key is the provider's.
+    #[error("only the provider can sign with this scheme; send a delivery that it has signed")]
+    OnlyTheProvider,
+    /// The source waits for its secret.
+    #[error("the source has no secret yet; it learns it from the provider's handshake")]
+    NoSecret,
     /// The clock cannot be written in the scheme's timestamp.
     #[error("the time {now_unix_seconds} cannot be written as {expected}; check the clock")]
     Clock {
@@ -71,26 +78,33 @@ pub fn sign(
             if identity.type_suffix.is_some() { event_type.split('.').next().unwrap_or_default() } else { event_type };
         put("event type", header, in_header)?;
     }
+    let first = source.keys().next().ok_or(SignError::NoSecret)?;
     match source.check() {
         CheckRow::Token(places) => {
             // The last place is the one that the provider itself sends.
             if let Some(place) = places.last() {
-                let token = std::str::from_utf8(source.first_key()).unwrap_or_default();
+                let token = std::str::from_utf8(first).unwrap_or_default();
                 if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
                     return Err(SignError::NotAHeaderValue { what: "token", header: place.header.to_owned() });
                 }
                 headers.push((place.header.to_owned(), format!("{}{token}", place.prefix)));
             }
         }
-        CheckRow::Hmac(row) => {
-            let timestamp = match row.timestamp {
+        CheckRow::Code(code) => headers.extend(code.sign(source, delivery, now_unix_seconds)?),
+        CheckRow::Hmac => {
+            let (row, signed) = source.row_for(&Headers::default());
+            if row.public_key.is_some() {
+                return Err(SignError::OnlyTheProvider);
+            }
+            let stamp = row.timestamp.filter(|stamp| !matches!(stamp.place, TimestampPlace::Body(_)));
+            let timestamp = match stamp {
                 Some(stamp) => stamp
                     .unit
                     .write(now_unix_seconds)
                     .ok_or(SignError::Clock { now_unix_seconds, expected: stamp.unit.expected() })?,
                 None => String::new(),
             };
-            let id = if source.signed().contains(&Piece::Id) { delivery.delivery_id } else { "" };
+            let id = if signed.contains(&Piece::Id) { delivery.delivery_id } else { "" };
             let fields = Fields {
                 timestamp: timestamp.as_bytes(),
                 id: id.as_bytes(),
@@ -98,17 +112,26 @@ pub fn sign(
                 url: delivery.url,
                 body: delivery.body,
             };
-            let tag = fields.mac(row, source.signed(), source.first_key()).ok_or(SignError::UrlUnknown)?;
             // A sender that may leave the prefix out does.
             let prefix = if row.prefix_optional { "" } else { row.prefix };
-            let mut value = format!("{prefix}{}", row.encoding.encode(&tag));
-            match row.timestamp.map(|stamp| stamp.place) {
+            let mut value = match (source.first_pair(), row.public_prefix) {
+                (Pair::None, _) => {
+                    let tag = fields.mac(row, signed, first).ok_or(SignError::UrlUnknown)?;
+                    format!("{prefix}{}", row.encoding.encode(&tag))
+                }
+                (Pair::Private(pair), Some(prefix)) => {
+                    let message = fields.message(signed).ok_or(SignError::UrlUnknown)?;
+                    format!("{prefix}{}", row.encoding.encode_bytes(pair.sign(&message).as_ref()))
+                }
+                (Pair::Private(_) | Pair::PublicOnly, _) => return Err(SignError::OnlyTheProvider),
+            };
+            match stamp.map(|stamp| stamp.place) {
                 Some(TimestampPlace::Header(header)) => headers.push((header.to_owned(), timestamp)),
                 Some(TimestampPlace::Element(prefix)) => {
                     let separator = row.separator.unwrap_or(',');
                     value = format!("{prefix}{timestamp}{separator}{value}");
                 }
-                None => {}
+                Some(TimestampPlace::Body(_)) | None => {}
             }
             headers.push((row.header.to_owned(), value));
         }

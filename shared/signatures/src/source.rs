@@ -1,5 +1,6 @@
 //! A source: a signature scheme and its live signing secrets, as one JSON document in a secret store.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
@@ -7,7 +8,11 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value, json};
 
-use crate::options::{HmacOptions, SecretEncoding, TOLERANCE_RANGE, is_tolerance};
+use crate::code::Code;
+use crate::handshake::Handshake;
+use crate::options::{HmacOptions, SecretEncoding, TOLERANCE_RANGE, TokenOptions, is_tolerance};
+use crate::public_key::{self, PublicKey};
+use crate::request::Headers;
 use crate::suggest::{closest, did_you_mean, repeated};
 use crate::table::{Check, HmacRow, IdentityRow, Scheme, TokenPlace};
 use crate::template::{self, Piece};
@@ -18,12 +23,12 @@ use crate::template::{self, Piece};
 #[derive(Clone)]
 pub struct Source {
     scheme: Scheme,
-    first: Secret,
-    others: Vec<Secret>,
+    /// At least one, unless the source is pending.
+    secrets: Vec<Secret>,
     check: SourceCheck,
-    /// The pieces of the signed template; empty where nothing is signed.
-    signed: Vec<Piece>,
-    tolerance_s: Option<u32>,
+    /// The pieces of each row's template; empty where nothing is signed.
+    signed: Vec<Vec<Piece>>,
+    options: Options,
 }
 
 #[derive(Clone)]
@@ -32,28 +37,61 @@ struct Secret {
     text: String,
     /// As used: the text decoded as the scheme says.
     key: Vec<u8>,
+    /// It is a public key, or the private half of one; `key` is the public half.
+    public: Option<PublicKey>,
+}
+
+/// A live secret, as a request is checked with it.
+#[derive(Clone, Copy)]
+pub(crate) enum Key<'a> {
+    Mac(&'a [u8]),
+    Public(PublicKey, &'a [u8]),
 }
 
 #[derive(Clone)]
 enum SourceCheck {
-    Hmac(HmacRow<'static>),
-    Token(&'static [TokenPlace]),
+    Hmac(&'static [HmacRow<'static>]),
+    Token(&'static [TokenPlace<'static>]),
+    ConfiguredToken(Box<TokenOptions>),
     Configured(Box<HmacOptions>),
+    Code(Code),
+}
+
+/// The half of a key pair that a source has.
+pub(crate) enum Pair {
+    None,
+    PublicOnly,
+    Private(Box<ring::signature::Ed25519KeyPair>),
 }
 
 /// What [`crate::verify`] and [`crate::sign`] work from.
 pub(crate) enum CheckRow<'a> {
-    Hmac(HmacRow<'a>),
-    Token(&'static [TokenPlace]),
+    /// See [`Source::row_for`].
+    Hmac,
+    Token(Cow<'a, [TokenPlace<'a>]>),
+    Code(Code),
 }
 
 /// What a source may have besides its scheme and secrets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// The configuration of the `hmac` scheme. That scheme needs it, the others refuse it.
     pub hmac: Option<HmacOptions>,
+    /// The configuration of the `token` scheme, which needs it. Okta's takes one for another header than `Authorization`.
+    pub token: Option<TokenOptions>,
     /// Another window than the scheme's own, in seconds, 1 to 86400. Only for schemes that sign a timestamp; `hmac` has its own field.
     pub tolerance_s: Option<u32>,
+    /// The public URL that the provider was given for this source, without a query: `https://…`. For schemes that sign it, where it is not the
+    /// deployment's own address followed by `/hooks/NAME`.
+    pub url: Option<String>,
+    /// What Meta is told to ask with (`hub.verify_token`). Only for its scheme.
+    pub verify_token: Option<String>,
+    /// What the provider's tokens must be made out to: the `aud` of a JWT. Only for schemes with one.
+    pub audience: Option<String>,
+    /// The provider's public keys, pinned: a PEM certificate or a JSON Web Key Set (RFC 7517), whichever the scheme has. Nothing is fetched then.
+    pub keys: Option<String>,
+    /// The source has no secret yet and learns it from the provider's handshake. Only for schemes with such a handshake, and without secrets.
+    pub pending: bool,
 }
 
 /// Why a source cannot be used. The text says what to change and never repeats a value that may be a secret.
@@ -146,10 +184,23 @@ impl Source {
     pub fn new(scheme: Scheme, secrets: Vec<String>, options: Options) -> Result<Self, SourceError> {
         let bad = |option: &'static str, problem: String| SourceError::BadOption { option, problem };
         let tolerance_s = options.tolerance_s;
-        let (check, encoding, signed, has_window) = match (scheme.entry().check, options.hmac) {
+        let misplaced = |option: &'static str| {
+            bad(
+                option,
+                format!("belongs to the scheme \"{option}\"; remove it, or change the scheme from \"{scheme}\""),
+            )
+        };
+        if options.hmac.is_some() && !matches!(scheme.entry().check, Check::Configured) {
+            return Err(misplaced("hmac"));
+        }
+        if options.token.is_some() && !matches!(scheme.entry().check, Check::ConfiguredToken(_)) {
+            return Err(misplaced("token"));
+        }
+        let mut public = None;
+        let (check, encoding, signed, has_window) = match (scheme.entry().check, options.hmac.clone()) {
             (Check::Configured, Some(hmac)) => {
                 let signed = hmac.check().map_err(|(option, problem)| bad(option, problem))?;
-                (SourceCheck::Configured(Box::new(hmac.clone())), hmac.secret_encoding, signed, false)
+                (SourceCheck::Configured(Box::new(hmac.clone())), hmac.secret_encoding, vec![signed], false)
             }
             (Check::Configured, None) => {
                 return Err(SourceError::MissingField {
@@ -157,18 +208,49 @@ impl Source {
                     help: "an object with at least `header`, as in {\"header\":\"X-Signature\"}",
                 });
             }
-            (Check::Hmac(_) | Check::Token(_), Some(_)) => {
-                return Err(bad(
-                    "hmac",
-                    format!("belongs to the scheme \"hmac\"; remove it, or change the scheme from \"{scheme}\""),
-                ));
+            (Check::Hmac(rows), _) => {
+                let signed = rows.iter().map(|row| template::parse(row.signed)).collect::<Result<Vec<_>, _>>();
+                let signed = signed.map_err(|problem| bad("signed", problem))?;
+                let [first, ..] = rows else { return Err(SourceError::NoSecrets) };
+                public = first.public_key;
+                (SourceCheck::Hmac(rows), first.secret_encoding, signed, first.timestamp.is_some())
             }
-            (Check::Hmac(row), None) => {
-                let signed = template::parse(row.signed).map_err(|problem| bad("signed", problem))?;
-                (SourceCheck::Hmac(row), row.secret_encoding, signed, row.timestamp.is_some())
+            (Check::Token(places), _) => (SourceCheck::Token(places), SecretEncoding::Utf8, Vec::new(), false),
+            (Check::ConfiguredToken(default), _) => {
+                let token = match (options.token.clone(), default) {
+                    (Some(token), _) => token,
+                    (None, Some(header)) => TokenOptions::new(header),
+                    (None, None) => {
+                        return Err(SourceError::MissingField {
+                            field: "token",
+                            help: "an object with at least `header`, as in {\"header\":\"X-Token\"}",
+                        });
+                    }
+                };
+                token.check().map_err(|(option, problem)| bad(option, problem))?;
+                (SourceCheck::ConfiguredToken(Box::new(token)), SecretEncoding::Utf8, Vec::new(), false)
             }
-            (Check::Token(places), None) => (SourceCheck::Token(places), SecretEncoding::Utf8, Vec::new(), false),
+            (Check::Code(code), _) => {
+                code.check_options(&options).map_err(|(option, problem)| bad(option, problem))?;
+                (SourceCheck::Code(code), SecretEncoding::Utf8, Vec::new(), code.has_window())
+            }
         };
+        if !matches!(check, SourceCheck::Code(_)) {
+            for (option, given) in [("audience", options.audience.is_some()), ("keys", options.keys.is_some())] {
+                if given {
+                    return Err(bad(option, format!("means nothing for the scheme \"{scheme}\"; remove it")));
+                }
+            }
+        }
+        if options.verify_token.is_some() && scheme.entry().handshake != Handshake::Meta {
+            return Err(bad("verify_token", format!("means nothing for the scheme \"{scheme}\"; remove it")));
+        }
+        if let Some(url) = &options.url
+            && !is_public_url(url)
+        {
+            let problem = "must be the address that the provider was given, https://… without query or fragment";
+            return Err(bad("url", problem.into()));
+        }
         if let Some(tolerance) = tolerance_s {
             if matches!(check, SourceCheck::Configured(_)) {
                 return Err(bad("tolerance_s", "belongs inside `hmac` for this scheme; move it there".into()));
@@ -183,13 +265,25 @@ impl Source {
                 return Err(bad("tolerance_s", TOLERANCE_RANGE.into()));
             }
         }
-        let mut secrets = secrets.into_iter().enumerate().map(|(index, text)| match key(&text, encoding) {
-            Ok(key) => Ok(Secret { text, key }),
-            Err(problem) => Err(SourceError::BadSecret { number: index + 1, problem }),
+        let secrets = secrets.into_iter().enumerate().map(|(index, text)| {
+            let code = if let SourceCheck::Code(code) = check { Some(code) } else { None };
+            Secret::new(text, encoding, public, code)
+                .and_then(|secret| fits(scheme, &secret).map(|()| secret))
+                .map_err(|problem| SourceError::BadSecret { number: index + 1, problem })
         });
-        let first = secrets.next().ok_or(SourceError::NoSecrets)??;
-        let others = secrets.collect::<Result<_, _>>()?;
-        Ok(Self { scheme, first, others, check, signed, tolerance_s })
+        let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
+        match (options.pending, secrets.is_empty()) {
+            (false, true) => return Err(SourceError::NoSecrets),
+            (true, false) => return Err(bad("pending", "and secrets exclude each other; remove one of them".into())),
+            (true, true) if scheme.entry().handshake != Handshake::Notion => {
+                return Err(bad(
+                    "pending",
+                    format!("means nothing for the scheme \"{scheme}\", whose sender never tells its secret"),
+                ));
+            }
+            (true, true) | (false, false) => {}
+        }
+        Ok(Self { scheme, secrets, check, signed, options })
     }
 
     /// Reads the document of a source secret: `{"scheme":"stripe","secrets":["whsec_…"]}`, and for the `hmac` scheme an object `hmac` with
@@ -200,18 +294,47 @@ impl Source {
     pub fn from_secret(bytes: &[u8]) -> Result<Self, SourceError> {
         let document: Value = serde_json::from_slice(bytes)
             .map_err(|problem| SourceError::NotJson { line: problem.line(), column: problem.column() })?;
-        let fields = Fields::new(&document, "the document", &["scheme", "secrets", "tolerance_s", "hmac"])?;
+        let fields = Fields::new(
+            &document,
+            "the document",
+            &[
+                "scheme",
+                "secrets",
+                "tolerance_s",
+                "hmac",
+                "token",
+                "url",
+                "verify_token",
+                "audience",
+                "keys",
+                "pending",
+            ],
+        )?;
         let help = "the name of the scheme, as in \"scheme\":\"stripe\"";
         let scheme = Scheme::parse(fields.text("scheme")?.ok_or(SourceError::MissingField { field: "scheme", help })?)?;
+        let pending = match fields.get("pending") {
+            None => false,
+            Some(value) => value.as_bool().ok_or_else(|| fields.wrong("pending", "true or false"))?,
+        };
         let help = "the signing secrets, as in \"secrets\":[\"the signing secret\"]";
-        let secrets = fields.get("secrets").ok_or(SourceError::MissingField { field: "secrets", help })?;
+        let none = Value::Array(Vec::new());
+        let secrets = match fields.get("secrets") {
+            None if pending => &none,
+            given => given.ok_or(SourceError::MissingField { field: "secrets", help })?,
+        };
         let secrets = secrets
             .as_array()
             .and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>())
             .ok_or_else(|| fields.wrong("secrets", "a list of texts"))?;
         let options = Options {
             hmac: fields.get("hmac").map(read_hmac).transpose()?,
+            token: fields.get("token").map(read_token).transpose()?,
             tolerance_s: fields.seconds("tolerance_s")?,
+            url: fields.text("url")?.map(str::to_owned),
+            verify_token: fields.text("verify_token")?.map(str::to_owned),
+            audience: fields.text("audience")?.map(str::to_owned),
+            keys: fields.text("keys")?.map(str::to_owned),
+            pending,
         };
         Self::new(scheme, secrets, options)
     }
@@ -220,11 +343,28 @@ impl Source {
     pub fn to_secret(&self) -> String {
         let secrets: Vec<&str> = self.secrets().collect();
         let mut document = json!({ "scheme": self.scheme.name(), "secrets": secrets });
-        if let Some(tolerance) = self.tolerance_s {
+        if let Some(tolerance) = self.options.tolerance_s {
             document["tolerance_s"] = json!(tolerance);
+        }
+        let texts = [
+            ("url", &self.options.url),
+            ("verify_token", &self.options.verify_token),
+            ("audience", &self.options.audience),
+            ("keys", &self.options.keys),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                document[name] = json!(text);
+            }
+        }
+        if self.options.pending {
+            document["pending"] = json!(true);
         }
         if let Some(options) = self.hmac() {
             document["hmac"] = json!(options);
+        }
+        if let Some(options) = &self.options.token {
+            document["token"] = json!(options);
         }
         document.to_string()
     }
@@ -234,16 +374,28 @@ impl Source {
         self.scheme
     }
 
-    /// How many secrets are valid now: at least one.
+    /// How many secrets are valid now: at least one, unless the source is pending.
     pub const fn secret_count(&self) -> usize {
-        1 + self.others.len()
+        self.secrets.len()
+    }
+
+    /// Whether the source waits for the provider's handshake to tell its secret.
+    pub const fn is_pending(&self) -> bool {
+        self.options.pending
+    }
+
+    /// What was configured besides scheme and secrets.
+    pub const fn options(&self) -> &Options {
+        &self.options
     }
 
     /// The configuration of the `hmac` scheme.
     pub const fn hmac(&self) -> Option<&HmacOptions> {
         match &self.check {
             SourceCheck::Configured(options) => Some(options),
-            SourceCheck::Hmac(_) | SourceCheck::Token(_) => None,
+            SourceCheck::Hmac(_) | SourceCheck::Token(_) | SourceCheck::ConfiguredToken(_) | SourceCheck::Code(_) => {
+                None
+            }
         }
     }
 
@@ -252,42 +404,92 @@ impl Source {
     /// # Errors
     /// When one of them cannot be a key of the scheme.
     pub fn with_secrets(&self, secrets: Vec<String>) -> Result<Self, SourceError> {
-        Self::new(self.scheme, secrets, Options { hmac: self.hmac().cloned(), tolerance_s: self.tolerance_s })
+        Self::new(self.scheme, secrets, Options { pending: false, ..self.options.clone() })
     }
 
     /// The secrets as configured, for the rotation of one. Handle them as what they are.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.first).chain(&self.others).map(|secret| secret.text.as_str())
+        self.secrets.iter().map(|secret| secret.text.as_str())
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(&self.first).chain(&self.others).map(|secret| secret.key.as_slice())
+        self.secrets.iter().map(|secret| secret.key.as_slice())
     }
 
-    pub(crate) fn first_key(&self) -> &[u8] {
-        &self.first.key
+    /// The live secrets, in order.
+    pub(crate) fn live(&self) -> impl Iterator<Item = Key<'_>> {
+        self.secrets.iter().map(|secret| match secret.public {
+            None => Key::Mac(&secret.key),
+            Some(algorithm) => Key::Public(algorithm, &secret.key),
+        })
     }
 
-    pub(crate) fn signed(&self) -> &[Piece] {
-        &self.signed
+    /// What the first secret signs with, where it is not a MAC's key.
+    pub(crate) fn first_pair(&self) -> Pair {
+        match self.secrets.first() {
+            Some(Secret { public: Some(_), text, .. }) => text
+                .strip_prefix("whsk_")
+                .and_then(lenient)
+                .and_then(|secret| public_key::pair(&secret))
+                .map_or(Pair::PublicOnly, |pair| Pair::Private(Box::new(pair))),
+            _ => Pair::None,
+        }
+    }
+
+    /// The row, with the pieces that it signs, whose signature's header is among `headers`; the first where none is.
+    ///
+    /// Only for a check that is [`CheckRow::Hmac`]; another has a row that nothing matches.
+    pub(crate) fn row_for(&self, headers: &Headers<'_>) -> (HmacRow<'_>, &[Piece]) {
+        let rows: &[HmacRow<'_>] = match &self.check {
+            SourceCheck::Hmac(rows) => rows,
+            SourceCheck::Configured(options) => return (options.row(), self.pieces(0)),
+            SourceCheck::Token(_) | SourceCheck::ConfiguredToken(_) | SourceCheck::Code(_) => &[],
+        };
+        // Any of a row's own headers makes it that row: an id of one family must not stand beside the signature of another, which does not cover it.
+        let is_there = |name: &str| headers.all(name).next().is_some();
+        let is_its = |row: &HmacRow<'_>| is_there(row.header) || row.id_header.is_some_and(is_there);
+        let index = rows.iter().position(is_its).unwrap_or(0);
+        let mut row = rows.get(index).copied().unwrap_or(HmacOptions::NOTHING);
+        if let (Some(timestamp), Some(tolerance_s)) = (&mut row.timestamp, self.options.tolerance_s) {
+            timestamp.tolerance_s = Some(tolerance_s);
+        }
+        (row, self.pieces(index))
+    }
+
+    fn pieces(&self, row: usize) -> &[Piece] {
+        self.signed.get(row).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn check(&self) -> CheckRow<'_> {
         match &self.check {
-            SourceCheck::Token(places) => CheckRow::Token(places),
-            SourceCheck::Configured(options) => CheckRow::Hmac(options.row()),
-            SourceCheck::Hmac(row) => {
-                let mut row = *row;
-                if let (Some(timestamp), Some(tolerance_s)) = (&mut row.timestamp, self.tolerance_s) {
-                    timestamp.tolerance_s = tolerance_s;
-                }
-                CheckRow::Hmac(row)
+            SourceCheck::Token(places) => CheckRow::Token(Cow::Borrowed(places)),
+            SourceCheck::ConfiguredToken(token) => {
+                CheckRow::Token(Cow::Owned(vec![TokenPlace { header: &token.header, prefix: &token.prefix }]))
             }
+            SourceCheck::Code(code) => CheckRow::Code(*code),
+            SourceCheck::Configured(_) | SourceCheck::Hmac(_) => CheckRow::Hmac,
         }
     }
 
     pub(crate) fn identity(&self) -> IdentityRow<'_> {
-        self.hmac().map_or(self.scheme.entry().identity, HmacOptions::identity)
+        match &self.check {
+            SourceCheck::Configured(options) => options.identity(),
+            SourceCheck::ConfiguredToken(token) if token.has_identity() => token.identity(),
+            _ => self.scheme.entry().identity,
+        }
+    }
+}
+
+// Meta's verify token is a credential.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("hmac", &self.hmac)
+            .field("token", &self.token)
+            .field("tolerance_s", &self.tolerance_s)
+            .field("url", &self.url)
+            .field("pending", &self.pending)
+            .finish_non_exhaustive()
     }
 }
 
@@ -297,9 +499,75 @@ impl fmt::Debug for Source {
             .field("scheme", &self.scheme)
             .field("secrets", &format_args!("{} (not shown)", self.secret_count()))
             .field("hmac", &self.hmac())
-            .field("tolerance_s", &self.tolerance_s)
-            .finish()
+            .field("tolerance_s", &self.options.tolerance_s)
+            .finish_non_exhaustive()
     }
+}
+
+impl Secret {
+    fn new(
+        text: String,
+        encoding: SecretEncoding,
+        public: Option<PublicKey>,
+        code: Option<Code>,
+    ) -> Result<Self, &'static str> {
+        let standard = matches!(encoding, SecretEncoding::Whsec | SecretEncoding::WhsecOrText);
+        if standard && let Some(key) = text.strip_prefix("whpk_") {
+            let key = lenient(key).and_then(|key| public_key::ed25519(&key));
+            let key = key.ok_or("is not an Ed25519 public key in base64 after whpk_; copy the key again, whole")?;
+            return Ok(Self { text, key, public: Some(PublicKey::Ed25519) });
+        }
+        if standard && let Some(key) = text.strip_prefix("whsk_") {
+            let key = lenient(key).and_then(|key| public_key::public_half(&key));
+            let key = key.ok_or("is not an Ed25519 private key in base64 after whsk_: 32 or 64 bytes")?;
+            return Ok(Self { text, key, public: Some(PublicKey::Ed25519) });
+        }
+        let key = key(&text, encoding)?;
+        let key = match (public, code) {
+            (Some(PublicKey::Ed25519), _) => {
+                public_key::ed25519(&key).ok_or("is not an Ed25519 public key: 64 hexadecimal digits")?
+            }
+            (Some(PublicKey::EcdsaP256), _) => public_key::p256(&key).ok_or(
+                "is not a P-256 public key: the base64 text that the provider shows, which begins with MFkwEwYH",
+            )?,
+            (None, Some(code)) => code.key(&text)?,
+            (None, None) => key,
+        };
+        Ok(Self { text, key, public })
+    }
+}
+
+/// What a provider's secrets look like, where it says so: a wrong one is found when it is set and not when a delivery is lost.
+fn fits(scheme: Scheme, secret: &Secret) -> Result<(), &'static str> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    match scheme.name() {
+        "gitlab" if secret.public.is_none() && secret.key.len() != 32 => {
+            Err("is not 32 bytes in base64 after whsec_, as GitLab's signing tokens are; copy it again, whole")
+        }
+        "telegram" if secret.key.len() > 256 || !secret.key.iter().all(|byte| allowed(*byte)) => {
+            Err("is not 1 to 256 of A-Z, a-z, 0-9, _ and -, which Telegram allows")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_public_url(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.is_empty()
+            && !rest.starts_with('/')
+            && rest.bytes().all(|b| b.is_ascii_graphic())
+            && !rest.contains(['?', '#'])
+    })
+}
+
+/// Base64 of the standard alphabet, padded or not.
+fn lenient(text: &str) -> Option<Vec<u8>> {
+    let engine = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    engine.decode(text).ok()
 }
 
 /// The key that a secret's text stands for.
@@ -312,26 +580,16 @@ fn key(text: &str, encoding: SecretEncoding) -> Result<Vec<u8>, &'static str> {
             "begins or ends with white space, which is part of no signing secret; remove it (a file read whole often ends in a newline)",
         );
     }
-    let lenient = GeneralPurpose::new(
-        &alphabet::STANDARD,
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-    );
     let key = match encoding {
         SecretEncoding::Utf8 => text.as_bytes().to_vec(),
-        SecretEncoding::Hex => {
-            hex::decode(text).map_err(|_| "is not hexadecimal, which `secret_encoding` says it is")?
-        }
-        SecretEncoding::Base64 => {
-            lenient.decode(text).map_err(|_| "is not base64, which `secret_encoding` says it is")?
-        }
+        SecretEncoding::Hex => hex::decode(text).map_err(|_| "is not hexadecimal, which it must be for this source")?,
+        SecretEncoding::Base64 => lenient(text).ok_or("is not base64, which it must be for this source")?,
         SecretEncoding::Whsec => {
-            if text.starts_with("whpk_") || text.starts_with("whsk_") {
-                return Err(
-                    "is one half of a key pair (whpk_, whsk_), not a shared secret; ask the sender for a whsec_ secret",
-                );
-            }
             let bare = text.strip_prefix("whsec_").unwrap_or(text);
-            lenient.decode(bare).map_err(|_| "is not base64 after whsec_; copy the signing secret again, whole")?
+            lenient(bare).ok_or("is not base64 after whsec_; copy the signing secret again, whole")?
+        }
+        SecretEncoding::WhsecOrText => {
+            lenient(text.strip_prefix("whsec_").unwrap_or(text)).unwrap_or_else(|| text.as_bytes().to_vec())
         }
     };
     if key.is_empty() {
@@ -339,6 +597,22 @@ fn key(text: &str, encoding: SecretEncoding) -> Result<Vec<u8>, &'static str> {
     } else {
         Ok(key)
     }
+}
+
+fn read_token(value: &Value) -> Result<TokenOptions, SourceError> {
+    let known = &["header", "prefix", "delivery_header", "delivery_pointer", "type_header", "type_pointer"];
+    let fields = Fields::new(value, "token", known)?;
+    let help = "the name of the header that carries the token to `token`";
+    let header = fields.text("header")?.ok_or(SourceError::MissingField { field: "token.header", help })?;
+    let text = |name| Ok::<_, SourceError>(fields.text(name)?.map(str::to_owned));
+    Ok(TokenOptions {
+        header: header.to_owned(),
+        prefix: text("prefix")?.unwrap_or_default(),
+        delivery_header: text("delivery_header")?,
+        delivery_pointer: text("delivery_pointer")?,
+        type_header: text("type_header")?,
+        type_pointer: text("type_pointer")?,
+    })
 }
 
 fn read_hmac(value: &Value) -> Result<HmacOptions, SourceError> {
@@ -515,7 +789,7 @@ mod tests {
             ),
             (r#"{"scheme":"hmac","secrets":["a"],"hmac":{"header":7}}"#, "SOURCE_FIELD_TYPE", "`hmac.header`"),
             (
-                r#"{"scheme":"hmac","secrets":["a"],"hmac":{"header":"X","algorithm":"sha1"}}"#,
+                r#"{"scheme":"hmac","secrets":["a"],"hmac":{"header":"X","algorithm":"md5"}}"#,
                 "SOURCE_OPTION_INVALID",
                 "sha256, sha512",
             ),
@@ -536,7 +810,11 @@ mod tests {
             ),
             (r#"{"scheme":"standard-webhooks","secrets":["whsec_"]}"#, "SOURCE_SECRET_INVALID", "decodes to nothing"),
             (r#"{"scheme":"standard-webhooks","secrets":["whsec_!"]}"#, "SOURCE_SECRET_INVALID", "not base64"),
-            (r#"{"scheme":"standard-webhooks","secrets":["whpk_AAAA"]}"#, "SOURCE_SECRET_INVALID", "key pair"),
+            (
+                r#"{"scheme":"standard-webhooks","secrets":["whpk_AAAA"]}"#,
+                "SOURCE_SECRET_INVALID",
+                "not an Ed25519 public key",
+            ),
         ] {
             let problem = Source::from_secret(document.as_bytes()).expect_err(document);
             assert_eq!(problem.code(), code, "{document}: {problem}");

@@ -66,7 +66,12 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
 
     let queue_url = local.sqs().queue_url(&stack.queue);
     let queue = Queue::new(aws_sdk_sqs::Client::new(&config), queue_url.clone());
-    let webhook = WebhookSettings { queue_url: queue_url.clone(), secret_prefix: stack.secret_prefix.clone() };
+    let webhook = WebhookSettings {
+        queue_url: queue_url.clone(),
+        secret_prefix: stack.secret_prefix.clone(),
+        public_url: args.public_url.clone().or_else(|| stack.public_url.clone()),
+        keys_mirror: args.keys_mirror.clone(),
+    };
     let webhook =
         Webhook::new(&environment, webhook).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
     let worker = WorkerSettings {
@@ -164,9 +169,15 @@ fn pages(echo: Echo, stack: Stack, show: Show) -> impl Fn(Request<Bytes>) -> Pag
 
 fn gateway(webhook: clawbridge_local_aws::gateway::Invoke, show: Show) -> Result<Gateway, Failure> {
     let api = clawbridge_local_aws::gateway::Api::default();
-    let gateway = Gateway::new(api)
-        .route("POST /hooks/{source}", Function::new(webhook, WEBHOOK_TIMEOUT))
-        .map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?
+    let function = Function::new(webhook, WEBHOOK_TIMEOUT);
+    let mut gateway = Gateway::new(api);
+    // GET and HEAD are how some providers ask whether the address is theirs.
+    for method in ["POST", "GET", "HEAD"] {
+        gateway = gateway
+            .route(&format!("{method} /hooks/{{source}}"), function.clone())
+            .map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
+    }
+    let gateway = gateway
         .fallback(Arc::new(|request| Box::pin(std::future::ready(outside(&request)))))
         .access_log(Arc::new(move |access| note_access(access, &show)));
     Ok(gateway)

@@ -109,7 +109,7 @@ fn deliver(fixture: &Fixture, source: &Source, args: &SendArgs, turn: u32) -> Re
 /// The id under which the bridge will know the delivery.
 fn identity(source: &Source, headers: &[(String, String)], body: &[u8], signed_at: Timestamp) -> Option<String> {
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    let request = Request { method: "POST", url: None, headers, body };
+    let request = Request { method: "POST", url: None, query: "", headers, body };
     let verified = verify(source, &request, signed_at.seconds()).ok()?;
     Some(identify(source, &verified).delivery_id)
 }

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::out::say;
 use crate::random::signing_secret;
 use clawbridge_aws::explain;
-use clawbridge_signatures::{Options, Scheme, Source};
+use clawbridge_signatures::{Scheme, Source};
 use serde_json::json;
 
 /// Days during which a removed source can be restored.
@@ -20,6 +20,11 @@ pub(crate) async fn run(global: &Global, command: SourceCommand) -> Result<(), F
     match command {
         SourceCommand::Add(args) => add(global, &args).await,
         SourceCommand::List => list(global).await,
+        SourceCommand::Schemes => {
+            schemes(global);
+            Ok(())
+        }
+        SourceCommand::Secret { name } => show_secret(global, &name).await,
         SourceCommand::Rotate { name, secret } => rotate(global, &name, &secret).await,
         SourceCommand::Remove { name } => remove(global, &name).await,
         SourceCommand::CatchUp(args) => catch_up::run(global, &args).await,
@@ -31,17 +36,42 @@ async fn add(global: &Global, args: &SourceAddArgs) -> Result<(), Failure> {
     let named = args.scheme.as_deref().unwrap_or(&args.name);
     let scheme = Scheme::parse(named)
         .map_err(|error| Failure::negative("UNKNOWN_SCHEME", format!("{error}; give it as --scheme")))?;
-    let (value, generated) = value(&args.secret, scheme)?;
-    let source = match &args.hmac {
-        // The secret's own form carries the options and checks them.
-        Some(options) => {
-            let options: serde_json::Value = serde_json::from_str(options)
-                .map_err(|error| Failure::negative("SOURCE_INVALID", format!("--hmac is not JSON: {error}")))?;
-            let document = json!({"scheme": scheme.name(), "secrets": [value], "hmac": options});
-            Source::from_secret(document.to_string().as_bytes())
-        }
-        None => Source::new(scheme, vec![value], Options::default()),
+    let (secrets, generated) = if args.pending {
+        (Vec::new(), None)
+    } else {
+        let (value, generated) = value(&args.secret, scheme)?;
+        (vec![value], generated)
     };
+    // The secret's own form carries the options and checks them.
+    let mut document = json!({"scheme": scheme.name(), "secrets": secrets});
+    for (name, text) in [("hmac", &args.hmac), ("token", &args.token)] {
+        if let Some(text) = text {
+            let options: serde_json::Value = serde_json::from_str(text)
+                .map_err(|error| Failure::negative("SOURCE_INVALID", format!("--{name} is not JSON: {error}")))?;
+            document[name] = options;
+        }
+    }
+    let keys = match &args.keys_file {
+        None => None,
+        Some(file) => Some(
+            std::fs::read_to_string(file)
+                .map_err(|error| Failure::not_found("KEYS_UNREADABLE", format!("{}: {error}", file.display())))?,
+        ),
+    };
+    for (name, text) in
+        [("url", &args.url), ("verify_token", &args.verify_token), ("audience", &args.audience), ("keys", &keys)]
+    {
+        if let Some(text) = text {
+            document[name] = json!(text);
+        }
+    }
+    if let Some(tolerance) = args.tolerance {
+        document["tolerance_s"] = json!(tolerance);
+    }
+    if args.pending {
+        document["pending"] = json!(true);
+    }
+    let source = Source::from_secret(document.to_string().as_bytes());
     let source = source.map_err(|error| Failure::negative("SOURCE_INVALID", error.to_string()))?;
     let reached = Reached::stack(global).await?;
     let secret = reached.stack.source_secret(&args.name);
@@ -95,6 +125,38 @@ async fn remove(global: &Global, name: &str) -> Result<(), Failure> {
         say!(
             "{name} is removed; its webhooks are refused within a minute. RestoreSecret brings it back for {RECOVERY_DAYS} days."
         );
+    }
+    Ok(())
+}
+
+fn schemes(global: &Global) {
+    if global.json {
+        let schemes: Vec<_> = Scheme::all()
+            .map(|scheme| json!({"name": scheme.name(), "summary": scheme.summary(), "secret": scheme.secret_is()}))
+            .collect();
+        print_json(&schemes);
+        return;
+    }
+    let row =
+        |scheme: Scheme| vec![scheme.name().to_owned(), scheme.summary().to_owned(), scheme.secret_is().to_owned()];
+    table::print(&["SCHEME", "FOR", "ITS SECRET IS"], &Scheme::all().map(row).collect::<Vec<_>>());
+}
+
+/// On request alone: what a handshake told must be compared with what the provider shows.
+async fn show_secret(global: &Global, name: &str) -> Result<(), Failure> {
+    check_name(name)?;
+    let reached = Reached::stack(global).await?;
+    let value = secrets::read(&reached, &reached.stack.source_secret(name)).await?.ok_or_else(|| unknown(name))?;
+    let source = Source::from_secret(&value).map_err(|error| Failure::negative("SOURCE_INVALID", error.to_string()))?;
+    let secrets: Vec<&str> = source.secrets().collect();
+    if global.json {
+        print_json(&json!({"source": name, "pending": source.is_pending(), "secrets": secrets}));
+    } else if source.is_pending() {
+        say!("{name} has no secret yet: it waits for the provider's handshake.");
+    } else {
+        for secret in secrets {
+            say!("{secret}");
+        }
     }
     Ok(())
 }
