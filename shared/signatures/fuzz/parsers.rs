@@ -61,7 +61,7 @@ fn headers<'a>(fields: &[(&'a str, &'a [u8])]) -> Headers<'a> {
 }
 
 /// A byte for the scheme, a byte for the method, the query up to a line's end, header lines, an empty line, the body.
-pub fn requests(data: &[u8]) {
+pub(crate) fn requests(data: &[u8]) {
     let [which, method, rest @ ..] = data else { return };
     let schemes: Vec<Scheme> = Scheme::all().collect();
     let Some(source) = source(schemes[usize::from(*which) % schemes.len()]) else { return };
@@ -86,7 +86,7 @@ pub fn requests(data: &[u8]) {
 }
 
 /// A timestamp's text, in each place that one is read from.
-pub fn timestamps(data: &[u8]) {
+pub(crate) fn timestamps(data: &[u8]) {
     let hex: &[u8] = &[b'0'; 64];
     let base64 = b"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
     let element = [b"t=", data, b",v1=", hex].concat();
@@ -110,7 +110,7 @@ pub fn timestamps(data: &[u8]) {
 }
 
 /// A form as Twilio posts one.
-pub fn forms(data: &[u8]) {
+pub(crate) fn forms(data: &[u8]) {
     let fields: [(&str, &[u8]); 2] = [
         ("content-type", b"application/x-www-form-urlencoded"),
         ("X-Twilio-Signature", b"RSOYDt4T1cUTdK1PDd93/VVr8B8="),
@@ -122,14 +122,14 @@ pub fn forms(data: &[u8]) {
 }
 
 /// A token as Google sends one.
-pub fn jwt(data: &[u8]) {
+pub(crate) fn jwt(data: &[u8]) {
     let value = [b"Bearer ", data].concat();
     let keys = br#"{"keys":[{"kty":"RSA","alg":"RS256","use":"sig","kid":"1","n":"ALc","e":"AQAB"}]}"#;
     ask(&named("google-pubsub"), "POST", "", headers(&[("authorization", &value)]), b"{}", Some(keys));
 }
 
 /// A document with keys: a certificate, a key set.
-pub fn certificates(data: &[u8]) {
+pub(crate) fn certificates(data: &[u8]) {
     let envelope = br#"{"Type":"Notification","MessageId":"m","TopicArn":"arn:aws:sns:us-east-1:123456789012:orders","Message":"x",
         "Timestamp":"2026-09-21T14:13:20.000Z","SignatureVersion":"2","Signature":"AAAA",
         "SigningCertURL":"https://sns.us-east-1.amazonaws.com/SimpleNotificationService-00000000000000000000000000000000.pem"}"#;
@@ -140,21 +140,20 @@ pub fn certificates(data: &[u8]) {
 }
 
 /// A body that a scheme takes its proof, or its events, from.
-pub fn bodies(data: &[u8]) {
+pub(crate) fn bodies(data: &[u8]) {
     for scheme in Scheme::all() {
         let Some(source) = source(scheme) else { continue };
         let outgoing =
             Outgoing { method: "POST", url: Some(URL), body: data, delivery_id: "d-1", event_type: Some("a.b") };
         // Signed where that can be done, so that what follows from a good signature is reached too.
         let signed = sign(&source, &outgoing, NOW).unwrap_or_default();
-        let fields: Vec<(&str, &[u8])> =
-            signed.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let fields: Vec<(&str, &[u8])> = signed.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         ask(&source, "POST", "", headers(&fields), data, None);
     }
 }
 
 /// The document of a source secret.
-pub fn sources(data: &[u8]) {
+pub(crate) fn sources(data: &[u8]) {
     if let Ok(source) = Source::from_secret(data) {
         let again = Source::from_secret(source.to_secret().as_bytes());
         assert_eq!(again.map(|again| again.to_secret()).ok(), Some(source.to_secret()));
