@@ -357,7 +357,7 @@ async fn a_source_that_waits_for_its_secret_takes_the_first_that_it_is_told() {
 async fn messages_under_certificates_are_taken_when_they_are_from_the_listed_sender() {
     use base64::Engine as _;
     let bridge = start().await;
-    let file = std::fs::read(root().join("shared/signatures/vectors/signatures.json")).expect("the vectors");
+    let file = std::fs::read(root().join("shared/vectors/data/signatures.json")).expect("the vectors");
     let file: Value = serde_json::from_slice(&file).expect("JSON");
     let vector = |provider: &str, name: &str| {
         let all = file["vectors"].as_array().expect("vectors").iter();

@@ -51,7 +51,7 @@ async fn every_command_does_what_it_says() {
         assert_eq!(answer.status, expected, "{command}: {answer:?}");
         *ran.entry(words[0].clone()).or_default() += 1;
     }
-    for command in ["send", "tasks", "source", "secret", "check", "events"] {
+    for command in ["send", "tasks", "source", "secret", "check", "events", "verify"] {
         assert!(ran.contains_key(command), "README.md no longer shows {command}: {ran:?}");
     }
     bridge.line("the fixture's task succeeded", |line| line["decision"] == "succeeded").await;

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use clawbridge_signatures::Scheme;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     /// Secrets that tools use.
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Say why a webhook is refused, or run a file of signature vectors.
+    Verify(Box<VerifyArgs>),
     /// Check bridge.toml.
     Check(FileArgs),
     /// Check bridge.toml and put it as a new version.
@@ -263,6 +266,92 @@ pub(crate) enum SecretCommand {
         #[arg(long, value_name = "VALUE")]
         value: Option<String>,
     },
+}
+
+/// One request, or a file of vectors. Neither secrets nor expected signatures are printed.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// A file of signature vectors: prints each that differs and `N passed, M failed`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "scheme", "secret", "header", "body_file", "url", "query", "now", "hmac", "token", "audience", "tolerance", "keys_file"])]
+    pub(crate) vectors: Option<PathBuf>,
+    /// Take scheme, secrets and options from this source of the stack.
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["scheme", "vectors"])]
+    pub(crate) source: Option<String>,
+    /// Signature scheme, instead of a source's.
+    #[arg(long, conflicts_with = "source", value_parser = parse_scheme)]
+    pub(crate) scheme: Option<Scheme>,
+    /// A signing secret; may be repeated [default: read from standard input].
+    #[arg(long, value_name = "VALUE", conflicts_with = "source")]
+    pub(crate) secret: Vec<String>,
+    /// A header as received, 'Name: value'; may be repeated.
+    #[arg(long, value_name = "HEADER", value_parser = parse_header)]
+    pub(crate) header: Vec<Header>,
+    /// The body exactly as received, - for standard input.
+    #[arg(long, value_name = "FILE", required_unless_present = "vectors")]
+    pub(crate) body_file: Option<PathBuf>,
+    /// The public URL that the provider was given, for schemes that sign it [default: the source's].
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// The query string as received, without the question mark.
+    #[arg(long, value_name = "QUERY")]
+    pub(crate) query: Option<String>,
+    /// The method.
+    #[arg(long, default_value = "POST")]
+    pub(crate) method: String,
+    /// When it was received: Unix seconds, or 2026-11-21T06:00:00Z [default: now].
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) now: Option<i64>,
+    /// For scheme hmac: its options as JSON, see README.
+    #[arg(long, value_name = "JSON", conflicts_with = "source", value_parser = parse_json)]
+    pub(crate) hmac: Option<serde_json::Value>,
+    /// For scheme token: its options as JSON, see README.
+    #[arg(long, value_name = "JSON", conflicts_with = "source", value_parser = parse_json)]
+    pub(crate) token: Option<serde_json::Value>,
+    /// For scheme google-pubsub: the audience of its tokens [default: the URL].
+    #[arg(long, value_name = "TEXT", conflicts_with = "source")]
+    pub(crate) audience: Option<String>,
+    /// Another window than the scheme's, in seconds.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "source")]
+    pub(crate) tolerance: Option<u32>,
+    /// The provider's certificate or key set, for schemes that fetch one. Nothing is fetched here.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys_file: Option<PathBuf>,
+}
+
+/// A header field.
+#[derive(Clone)]
+pub(crate) struct Header {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+// The value may be a credential.
+impl std::fmt::Debug for Header {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Header").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+fn parse_scheme(name: &str) -> Result<Scheme, String> {
+    Scheme::parse(name).map_err(|error| error.to_string())
+}
+
+fn parse_header(field: &str) -> Result<Header, String> {
+    let parts =
+        field.split_once(':').filter(|(name, _)| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()));
+    // White space around the value is no part of it (RFC 9110 section 5.5).
+    parts
+        .map(|(name, value)| Header { name: name.to_owned(), value: value.trim_matches([' ', '\t']).to_owned() })
+        .ok_or_else(|| "a header is written as 'Name: value'".to_owned())
+}
+
+fn parse_time(text: &str) -> Result<i64, String> {
+    let date = || clawbridge_clock::Timestamp::parse_rfc3339(text).map(clawbridge_clock::Timestamp::seconds);
+    text.parse().ok().or_else(date).ok_or_else(|| "a time is written as 1790000000 or 2026-09-21T14:13:20Z".to_owned())
+}
+
+fn parse_json(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
 }
 
 #[derive(Debug, Args)]

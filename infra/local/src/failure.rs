@@ -2,12 +2,14 @@
 
 use std::fmt;
 
-/// Exit statuses. 2 is a wrong command line (clap's own).
+/// Exit statuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
     /// What was asked for was done and the answer is no: refused, failed, not valid.
     Negative = 1,
+    /// A wrong command line, as clap's own.
+    Usage = 2,
     /// There is no such thing.
     NotFound = 3,
     /// The stack could not be reached or refused.
@@ -31,6 +33,16 @@ impl Failure {
     /// There is no such thing.
     pub(crate) fn not_found(code: &'static str, message: impl Into<String>) -> Failure {
         Failure { code, message: message.into(), exit: Exit::NotFound }
+    }
+
+    /// What was given cannot be worked with.
+    pub(crate) fn usage(code: &'static str, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into(), exit: Exit::Usage }
+    }
+
+    /// The answer is no, and what there is to say about it is on standard output.
+    pub(crate) fn said(code: &'static str) -> Failure {
+        Failure::negative(code, String::new())
     }
 
     /// The answer is no.

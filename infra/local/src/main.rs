@@ -36,6 +36,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Tasks(command)) => operator::tasks::run(&global, command).await,
         Some(Command::Source(command)) => operator::sources::run(&global, command).await,
         Some(Command::Secret(command)) => operator::secrets::run(&global, command).await,
+        Some(Command::Verify(args)) => operator::verify::run(&global, &args).await,
         Some(Command::Check(args)) => operator::config::check_file(&global, &args),
         Some(Command::Apply(args)) => operator::config::apply_file(&global, &args).await,
         Some(Command::Completions { shell }) => {
@@ -49,7 +50,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 
 /// Errors go to standard error, as JSON where the command was asked for JSON.
 fn report(failure: &Failure, json: bool) -> ExitCode {
-    if json {
+    if failure.message.is_empty() {
+        // Said already.
+    } else if json {
         eprintln!("{}", serde_json::json!({"error": {"code": failure.code, "message": failure.message}}));
     } else {
         eprintln!("{failure}");

@@ -18,6 +18,7 @@
 //! - an empty secret is refused when the source is configured, not when a request arrives.
 
 mod code;
+mod explain;
 mod handshake;
 mod identify;
 mod mac;
@@ -35,6 +36,7 @@ mod template;
 mod timestamp;
 mod verify;
 
+pub use explain::{Age, BodySeen, Explanation, Finding, Part, Role, Seen, Signed, explain};
 pub use handshake::{Greeting, Reply, greet, may_be_challenge};
 pub use identify::{Identity, MAX_DELIVERY_ID_CHARS, MAX_EVENT_TYPE_CHARS, UNKNOWN_TYPE, identify, kept_headers};
 pub use mac::{Algorithm, Encoding};

@@ -46,6 +46,11 @@ impl<'a> Headers<'a> {
         self.0.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
+    /// The names, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.0.iter().map(|(name, _)| *name)
+    }
+
     /// The value of a header that must not be repeated.
     pub(crate) fn one(&self, name: &str) -> Result<Option<&'a [u8]>, Duplicated> {
         let mut values = self.all(name);
