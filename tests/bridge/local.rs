@@ -234,3 +234,49 @@ fn the_templates_schedule_sends_what_the_worker_takes_for_a_catch_up() {
     let help = crate::support::run(&["dev", "--help"], "").out;
     assert!(help.contains("0 for never [default: 900]"), "{help}");
 }
+
+#[tokio::test]
+async fn the_public_ports_routes_are_those_of_the_template() {
+    let (bridge, template) = (Bridge::start("").await, template());
+    let events = template.properties("WebhookFunction")["Events"].as_object().expect("events").values();
+    let mut methods: Vec<String> = events
+        .map(|event| {
+            assert_eq!(event["Properties"]["Path"], "/hooks/{source}");
+            text(&event["Properties"]["Method"])
+        })
+        .collect();
+    methods.sort_unstable();
+    assert_eq!(methods, ["GET", "HEAD", "POST"]);
+    for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        // A name that cannot be a source's: only the function says what is not known, the gateway says what is no route.
+        let got = bridge.request(method, "/hooks/No-Source", &[], b"").await;
+        let by_function = got.headers.contains_key("x-content-type-options");
+        assert_eq!(
+            (got.status, by_function),
+            (404, methods.iter().any(|routed| routed == method)),
+            "{method}: {got:?}"
+        );
+    }
+}
+
+/// A metric may be divided only by what the operator names: what strangers invent would become metrics, at a price each.
+#[test]
+fn refusals_are_a_metric_of_what_the_journal_counts() {
+    let template = template();
+    let filter = template.properties("WebhookRefusals");
+    let metric = &filter["MetricTransformations"][0];
+    let fields = [&metric["MetricValue"], &metric["Dimensions"][0]["Value"], &metric["Dimensions"][1]["Value"]];
+    assert_eq!(fields, ["$.count", "$.counted_as", "$.code"]);
+    let entry = clawbridge_journal::Entry::WebhookRefused {
+        source: "invented",
+        counted_as: "-",
+        count: 3,
+        status: 404,
+        code: "UNKNOWN_SOURCE",
+        reason: "",
+        request_id: "r",
+    };
+    let line: Value = serde_json::from_slice(&clawbridge_journal::line(&entry, 0)).expect("JSON");
+    assert!(text(&filter["FilterPattern"]).contains(&format!("$.kind = {}", line["kind"])), "{filter}");
+    assert_eq!((&line["count"], &line["counted_as"]), (&json!(3), &json!("-")));
+}

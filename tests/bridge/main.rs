@@ -11,6 +11,7 @@ mod messages;
 mod operator;
 mod providers;
 mod readme;
+mod refusals;
 mod setup;
 mod sources;
 mod support;

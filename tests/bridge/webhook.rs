@@ -74,6 +74,8 @@ fn add_sources(bridge: &Bridge) {
     for scheme in ["stripe", "github", "openclaw", "openclaw-token", "byterover"] {
         bridge.add_source(scheme, scheme, SECRET);
     }
+    // Of refusals alike only the first few are written each.
+    bridge.add_source("openclaw-b", "openclaw", SECRET);
     bridge.add_source("standard-webhooks", "standard-webhooks", &format!("whsec_{}", STANDARD.encode(STANDARD_KEY)));
     let options = json!({
         "header": "X-Shop-Signature", "prefix": "v1=", "list_separator": ",", "encoding": "base64",
@@ -266,11 +268,11 @@ async fn every_bad_signature_is_refused_alike_and_only_the_operator_learns_why()
         ("a digit short", "openclaw", openclaw(&good[1..]), "SIGNATURE_MALFORMED"),
         ("a digit long", "openclaw", openclaw(&format!("{good}0")), "SIGNATURE_MALFORMED"),
         ("no hexadecimal", "openclaw", openclaw(&"zz".repeat(32)), "SIGNATURE_MALFORMED"),
-        ("of another hash", "openclaw", openclaw(&format!("sha1={good}")), "SIGNATURE_MALFORMED"),
-        ("sent twice", "openclaw", with(openclaw(&good), "x-openclaw-signature", &good), "SIGNATURE_MALFORMED"),
+        ("of another hash", "openclaw-b", openclaw(&format!("sha1={good}")), "SIGNATURE_MALFORMED"),
+        ("sent twice", "openclaw-b", with(openclaw(&good), "x-openclaw-signature", &good), "SIGNATURE_MALFORMED"),
         (
             "a good one after a bad",
-            "openclaw",
+            "openclaw-b",
             with(openclaw(&other), "x-openclaw-signature", &good),
             "SIGNATURE_MALFORMED",
         ),
@@ -422,25 +424,29 @@ async fn what_is_not_for_any_source_is_not_found_and_costs_nothing() {
     // (name in the address, how the journal shows it)
     let names = [
         ("ghost", "ghost"),
-        ("openclaw2", "openclaw2"),
         ("Openclaw", ""),
+        ("%0Aforged%20line", ""),
+        ("openclaw2", "openclaw2"),
         ("-openclaw", ""),
         ("..%5Ctools", ""),
         ("tools%252Fcrm", ""),
         ("openclaw%20", ""),
         ("%C3%A9", ""),
-        ("%0Aforged%20line", ""),
         // Its events are the bridge's own.
         ("bridge", ""),
         (&too_long, ""),
     ];
-    for (name, shown) in names {
+    for (count, (name, shown)) in names.iter().enumerate() {
         let got = post(&bridge, name, &signed, body).await;
-        let line = refusal(&bridge, &got).await;
         let mut error = got.body["error"].clone();
         error.as_object_mut().expect("an error").remove("request_id");
         assert_eq!((got.status, &error), (404, &told), "{name}");
-        assert_eq!((&line["code"], &line["source"]), (&json!("UNKNOWN_SOURCE"), &json!(shown)), "{name}: {line}");
+        // What strangers invent is counted together, and the first five are written.
+        if count < 5 {
+            let line = refusal(&bridge, &got).await;
+            let written = (&line["code"], &line["source"], &line["counted_as"]);
+            assert_eq!(written, (&json!("UNKNOWN_SOURCE"), &json!(shown), &json!("-")), "{name}: {line}");
+        }
     }
     // What is no route never reaches the function: API Gateway answers.
     let before = bridge.journal().iter().filter(|line| line["kind"] == "webhook.refused").count();

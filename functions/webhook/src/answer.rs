@@ -100,6 +100,11 @@ impl Answer {
         Answer { status, said: Said::Refused(Told { code, sender, operator }) }
     }
 
+    /// Whether it tells of a source that there is, though it does not work.
+    pub(crate) fn is_of_a_source(&self) -> bool {
+        matches!(self.refusal(), Some(("SOURCE_INVALID", _)))
+    }
+
     pub(crate) fn status(&self) -> u16 {
         self.status.as_u16()
     }

@@ -6,6 +6,7 @@
 
 mod answer;
 mod bound;
+mod refusals;
 mod sources;
 
 use answer::Answer;
@@ -25,9 +26,11 @@ use clawbridge_signatures::{
 };
 use lambda_http::http::Method;
 use lambda_http::{Body, Error, Request, RequestExt, Response, request::RequestContext};
+use refusals::Refusals;
 pub use sources::is_name as is_source_name;
 use sources::{Found, Sources};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The function with its clients and caches. Clones share them.
 #[derive(Clone, Debug)]
@@ -36,8 +39,23 @@ pub struct Webhook {
     keys: Keys,
     queue: Queue,
     handshakes: Handshakes,
+    refusals: Arc<Mutex<Refusals>>,
     public_url: Option<String>,
 }
+
+/// Whom a request was for.
+#[derive(Clone, Copy, Debug)]
+enum Asked<'n> {
+    /// A name that no source can have. It is not repeated anywhere.
+    Impossible,
+    /// A name that is no source's, as far as is known.
+    Unknown(&'n str),
+    /// A source.
+    Source(&'n str),
+}
+
+/// What refusals are counted as that are no source's; no name of one.
+const NOBODY: &str = "-";
 
 /// What the function needs to know about its deployment.
 #[derive(Clone, Debug)]
@@ -81,6 +99,7 @@ impl Webhook {
             sources: Sources::new(secrets, keys.clone(), settings.secret_prefix),
             keys,
             handshakes: Handshakes::default(),
+            refusals: Arc::default(),
             public_url: settings.public_url.map(|url| url.trim_end_matches('/').to_owned()),
             queue: Queue::new(aws_sdk_sqs::Client::new(&config), settings.queue_url),
         })
@@ -93,29 +112,52 @@ impl Webhook {
     pub async fn handle(&self, request: Request) -> Result<Response<Body>, Error> {
         let request_id = request_id(&request);
         let name = request.path_parameters().first("source").unwrap_or_default().to_owned();
-        let (answer, shown) = self.receive(&request, &name, &request_id, Timestamp::now()).await;
-        if let Some((code, reason)) = answer.refusal() {
-            let entry =
-                Entry::WebhookRefused { source: shown, status: answer.status(), code, reason, request_id: &request_id };
-            clawbridge_journal::write(&entry);
-        }
+        let (answer, asked) = self.receive(&request, &name, &request_id, Timestamp::now()).await;
+        self.note(&answer, asked, &request_id);
         Ok(answer.into_response(&request_id))
     }
 
-    /// The answer, and the source's name as far as it may be shown: only names that could be one.
+    /// Writes a refusal down, or counts it for the next line. What the bridge is at fault for is always written.
+    fn note(&self, answer: &Answer, asked: Asked<'_>, request_id: &str) {
+        let Some((code, reason)) = answer.refusal() else { return };
+        let (source, counted_as) = match asked {
+            Asked::Impossible => ("", NOBODY),
+            Asked::Unknown(name) => (name, NOBODY),
+            Asked::Source(name) => (name, name),
+        };
+        let count = if answer.status() >= 500 {
+            Some(1)
+        } else {
+            // No half-made state between statements, so a panic elsewhere leaves the map usable.
+            self.refusals.lock().unwrap_or_else(PoisonError::into_inner).count(counted_as, code, Instant::now())
+        };
+        let Some(count) = count else { return };
+        let status = answer.status();
+        clawbridge_journal::write(&Entry::WebhookRefused {
+            source,
+            counted_as,
+            count,
+            status,
+            code,
+            reason,
+            request_id,
+        });
+    }
+
+    /// The answer, and whom it was asked for.
     async fn receive<'n>(
         &self,
         request: &Request,
         name: &'n str,
         request_id: &str,
         now: Timestamp,
-    ) -> (Answer, &'n str) {
+    ) -> (Answer, Asked<'n>) {
         if !sources::is_name(name) {
-            return (Answer::unknown_source(), "");
+            return (Answer::unknown_source(), Asked::Impossible);
         }
         let body: &[u8] = request.body();
         if body.len() > MAX_BODY_BYTES {
-            return (Answer::too_large(), name);
+            return (Answer::too_large(), Asked::Unknown(name));
         }
         let headers: Headers<'_> =
             request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
@@ -125,14 +167,17 @@ impl Webhook {
         let is_pending = match self.sources.current(name).await {
             Ok(source) => {
                 if let Some(greeting) = greet(&source, &signed) {
-                    return (self.greeted(name, greeting, now).await, name);
+                    return (self.greeted(name, greeting, now).await, Asked::Source(name));
                 }
                 if request.method() != Method::POST && !source.scheme().takes_get() {
-                    return (Answer::method_not_allowed(), name);
+                    return (Answer::method_not_allowed(), Asked::Source(name));
                 }
                 source.is_pending()
             }
-            Err(answer) => return (answer, name),
+            Err(answer) => {
+                let asked = if answer.is_of_a_source() { Asked::Source(name) } else { Asked::Unknown(name) };
+                return (answer, asked);
+            }
         };
         let answer = match self.sources.verify(name, &signed, now).await {
             Found::Verified { source, verified } if may_be_challenge(&source, &verified) => {
@@ -156,7 +201,7 @@ impl Webhook {
             }
             Found::Refused(answer) => answer,
         };
-        (answer, name)
+        (answer, Asked::Source(name))
     }
 
     /// Answers a handshake that nobody signed, as often as anybody needs one.

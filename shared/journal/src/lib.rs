@@ -74,11 +74,16 @@ pub enum Entry<'a> {
         /// API Gateway's request id, which the stored event keeps too.
         request_id: &'a str,
     },
-    /// A request was answered with a 4xx or 5xx.
+    /// A request was answered with a 4xx or 5xx. Of many 4xx alike within seconds one line stands for several.
     #[serde(rename = "webhook.refused")]
     WebhookRefused {
         /// Source name as asked for, if it could be one.
         source: &'a str,
+        /// Source name if there is such a source, else `-`, which is no name: what a metric may be divided by. What strangers invent must
+        /// not become metrics.
+        counted_as: &'a str,
+        /// How many refusals of the same source and code the line stands for: itself, and those before it that were not written.
+        count: u64,
         /// HTTP status answered.
         status: u16,
         /// Stable code.
