@@ -4,7 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use crate::decisions;
+use clawbridge_signatures::{Source, SourceError};
+
+use crate::{decisions, document};
 
 /// A file of vectors. Members that are not known here are ignored: a newer file stays readable.
 #[derive(Clone, Debug, Deserialize)]
@@ -194,7 +196,18 @@ impl Vector {
         is_valid(self.expectation()) == Some(true)
     }
 
-    pub(crate) fn body(&self) -> Vec<u8> {
+    /// The source that the request is checked against; nothing when no scheme here can express it.
+    pub fn source(&self) -> Option<Result<Source, SourceError>> {
+        document::source(self)
+    }
+
+    /// The provider's certificate or key set, where the vector has one: what a receiver would have fetched.
+    pub fn key(&self) -> Option<&[u8]> {
+        document::key(self)
+    }
+
+    /// The body's bytes.
+    pub fn body(&self) -> Vec<u8> {
         // `read` has decoded it once.
         STANDARD.decode(&self.body_base64).unwrap_or_default()
     }

@@ -1,7 +1,7 @@
 //! Benchmarks: figures side by side, no verdicts.
 //!
-//! `local` measures the whole bridge as `clawbridge dev` runs it; `lambda` measures the functions' binaries under a Lambda Runtime API.
-//! Everything is on loopback, and bounded in count and in time.
+//! `local` measures the whole bridge as `clawbridge dev` runs it; `lambda` measures the functions' binaries under a Lambda Runtime API;
+//! `signatures` measures verifications, in this process. Everything is on loopback, and bounded in count and in time.
 
 mod aws;
 mod counting;
@@ -13,6 +13,7 @@ mod local;
 mod process;
 mod report;
 mod runtime_api;
+mod signatures;
 mod stats;
 mod stub;
 mod wire;
@@ -59,7 +60,9 @@ enum What {
     Local,
     /// The functions as Lambda runs them.
     Lambda,
-    /// Both.
+    /// Verifications by scheme and body size.
+    Signatures,
+    /// All three.
     All,
 }
 
@@ -91,6 +94,9 @@ impl Programs {
 
     /// All of them are looked for before the first is measured: a run takes minutes.
     fn check(&self, what: What) -> Result<(), Failure> {
+        if what == What::Signatures {
+            return Ok(());
+        }
         Failure::unless_file(&self.clawbridge, "cargo build --release -p clawbridge", "--clawbridge")?;
         if what == What::Local {
             return Ok(());
@@ -138,38 +144,48 @@ async fn run(cli: &Cli) -> Result<String, Failure> {
     let this = std::env::current_exe().map_err(|error| Failure::harness("the path of this program", error))?;
     let programs = Programs::of(cli, this.parent().unwrap_or(Path::new(".")));
     programs.check(cli.what)?;
-    let (local_plan, lambda_plan) = plans(cli.quick);
+    let (local_plan, lambda_plan, signatures_plan) = plans(cli.quick);
+    let signatures = match cli.what {
+        What::Signatures | What::All => Some(signatures::measure(signatures_plan)?),
+        What::Local | What::Lambda => None,
+    };
     let local = match cli.what {
         What::Local | What::All => Some(local::measure(&programs.clawbridge, local_plan).await?),
-        What::Lambda => None,
+        What::Lambda | What::Signatures => None,
     };
     let lambda = match cli.what {
         What::Lambda | What::All => {
             Some(lambda::measure(&programs.clawbridge, &programs.functions, lambda_plan).await?)
         }
-        What::Local => None,
+        What::Local | What::Signatures => None,
     };
     let machine = Machine::this();
     if cli.json {
-        return Ok(format!("{}\n", json!({"machine": machine, "quick": cli.quick, "local": local, "lambda": lambda})));
+        return Ok(format!(
+            "{}\n",
+            json!({"machine": machine, "quick": cli.quick, "signatures": signatures, "local": local, "lambda": lambda})
+        ));
     }
     let mut text = report::machine(&machine);
+    text.extend(signatures.iter().map(report::signatures));
     text.extend(local.iter().map(report::local));
     text.extend(lambda.iter().map(report::lambda));
     Ok(text)
 }
 
-fn plans(quick: bool) -> (local::Plan, lambda::Plan) {
+fn plans(quick: bool) -> (local::Plan, lambda::Plan, signatures::Plan) {
     let burst_limit = Duration::from_secs(10);
     if quick {
         (
             local::Plan { warm_up: 10, burst: 200, burst_limit, steady: 40, rate: 20 },
             lambda::Plan { cold_starts: 3, series: 1, webhook: 100, worker: 10, warm_up: 2, counted: 5 },
+            signatures::Plan { rounds: 1, round: Duration::from_millis(2) },
         )
     } else {
         (
             local::Plan { warm_up: 50, burst: 3000, burst_limit, steady: 300, rate: 20 },
             lambda::Plan { cold_starts: 9, series: 3, webhook: 1000, worker: 100, warm_up: 20, counted: 20 },
+            signatures::Plan { rounds: 5, round: Duration::from_millis(20) },
         )
     }
 }

@@ -3,7 +3,7 @@
 use crate::lambda::{BATCH, FunctionFigures};
 use crate::process::{CpuClock, Machine};
 use crate::stub::Acted;
-use crate::{lambda, local};
+use crate::{lambda, local, signatures};
 use std::fmt::Write;
 
 /// What stands where nothing could be measured.
@@ -95,6 +95,30 @@ fn acted(what: &str, acted: &Acted) -> String {
         "  {what}: {} accepted; acted on once {}, more than once {}, never {}; acted on without being accepted {}\n",
         acted.accepted, acted.once, acted.repeatedly, acted.never, acted.unaccepted
     )
+}
+
+/// Verifications by scheme.
+pub(crate) fn signatures(figures: &signatures::Figures) -> String {
+    let mut text = String::from(
+        "\nsignatures: ns per verification, and allocations (bytes), by body size; what stands at 1 KB alone has a body of its own size\n\n",
+    );
+    let sizes = signatures::SIZES.map(|size| format!("{} KB", size / 1024));
+    let head = ["".to_owned()].into_iter().chain(sizes.clone()).chain(sizes.map(|size| format!("allocated, {size}")));
+    let mut rows = vec![head.collect()];
+    for row in figures.bare.iter().chain(&figures.schemes) {
+        let cells = |cell: &dyn Fn(&signatures::Cost) -> String| -> Vec<String> {
+            (0..signatures::SIZES.len()).map(|at| row.costs.get(at).map_or_else(|| NONE.to_owned(), cell)).collect()
+        };
+        let mut line = vec![match row.costs.as_slice() {
+            [only] => format!("{} ({} B)", row.name, only.body_bytes),
+            _ => row.name.clone(),
+        }];
+        line.extend(cells(&|cost| number(Some(cost.ns), 0)));
+        line.extend(cells(&|cost| format!("{} ({})", cost.allocations, cost.allocated_bytes)));
+        rows.push(line);
+    }
+    text.push_str(&table(&rows));
+    text
 }
 
 /// The functions side by side.
