@@ -241,9 +241,14 @@ async fn a_request_with_many_events_becomes_as_many_and_no_secret_is_kept() {
     assert!(!format!("{graph:?}").contains("the-client-state"));
 
     add(&bridge, "salesforce", &["--secret", "00D000000000062"]);
-    let body = "<Envelope><Body><notifications><OrganizationId>00D000000000062</OrganizationId><SessionId>live-session</SessionId>\
-        <Notification><Id>04l1</Id><sObject type=\"sf:Account\"><Name>A</Name></sObject></Notification>\
-        <Notification><Id>04l2</Id><sObject type=\"sf:Account\"><Name>B</Name></sObject></Notification></notifications></Body></Envelope>";
+    let body = "<soapenv:Envelope xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\"><soapenv:Body>\
+        <notifications xmlns=\"http://soap.sforce.com/2005/09/outbound\" xmlns:sf=\"urn:sobject.enterprise.soap.sforce.com\" \
+        xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\"><OrganizationId>00D000000000062</OrganizationId>\
+        <ActionId>04k000000000001</ActionId><SessionId>00D000000000062!live-session-0123456789</SessionId>\
+        <Notification><Id>04l000000000001</Id><sObject xsi:type=\"sf:Account\"><sf:Name>A</sf:Name>\
+        <sf:Link>https://x.example/?sid=live-session-0123456789</sf:Link></sObject></Notification>\
+        <Notification><Id>04l000000000002</Id><sObject xsi:type=\"sf:Account\"><sf:Name>B</sf:Name></sObject></Notification>\
+        </notifications></soapenv:Body></soapenv:Envelope>";
     let (status, answer) = raw(&bridge, "POST", "/hooks/salesforce", body).await;
     assert_eq!(status, 200);
     assert!(answer.contains("content-type: text/xml") && answer.contains("<Ack>true</Ack>"), "{answer}");

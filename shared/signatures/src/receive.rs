@@ -109,13 +109,13 @@ pub fn receive<'a>(source: &Source, verified: &Verified<'a>, now_unix_seconds: i
         Batch::Graph => Some(graph(body)),
         Batch::Meta => meta(body),
         Batch::Okta => okta(body),
-        Batch::Salesforce => salesforce::Message::read(body).map(|message| {
+        Batch::Salesforce => salesforce::notifications(body).ok().map(|notifications| {
             let event = |notification: &salesforce::Notification| {
-                let body = message.body(notification);
-                let identity = named(Some(notification.id.as_bytes()), Some(&notification.object), &body);
+                let body = notification.to_json();
+                let identity = named(Some(notification.id().as_bytes()), notification.object_type(), &body);
                 Event { identity, body: Cow::Owned(body) }
             };
-            message.notifications().iter().map(event).collect()
+            notifications.iter().map(event).collect()
         }),
     };
     let reply = (batch == Batch::Salesforce).then(|| Reply {

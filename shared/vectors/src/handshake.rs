@@ -75,7 +75,10 @@ fn ready(handshake: &Handshake, vectors: &[Vector]) -> Result<Ready, Outcome> {
     let body = match handshake.provider.as_str() {
         // The file shows the shape of it.
         "salesforce" => format!(
-            "<e><notifications><OrganizationId>{ORGANIZATION}</OrganizationId><Notification><Id>04l</Id></Notification></notifications></e>"
+            "<soapenv:Envelope xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\"><soapenv:Body><notifications \
+             xmlns=\"http://soap.sforce.com/2005/09/outbound\"><OrganizationId>{ORGANIZATION}</OrganizationId>\
+             <ActionId>04k000000000001</ActionId><Notification><Id>04l000000000001</Id><sObject/></Notification>\
+             </notifications></soapenv:Body></soapenv:Envelope>"
         ),
         _ => handshake.request.body.clone(),
     };

@@ -166,8 +166,9 @@ fn salesforce(size: usize) -> Vec<u8> {
     filled(size, |filling| {
         format!(
             "<soapenv:Envelope xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\"><soapenv:Body><notifications \
-             xmlns=\"http://soap.sforce.com/2005/09/outbound\"><OrganizationId>{ORGANIZATION}</OrganizationId><Notification><Id>04l</Id>\
-             <sObject>{filling}</sObject></Notification></notifications></soapenv:Body></soapenv:Envelope>"
+             xmlns=\"http://soap.sforce.com/2005/09/outbound\"><OrganizationId>{ORGANIZATION}</OrganizationId>\
+             <ActionId>04k000000000001</ActionId><Notification><Id>04l000000000001</Id><sObject><Name>{filling}</Name></sObject>\
+             </Notification></notifications></soapenv:Body></soapenv:Envelope>"
         )
     })
 }

@@ -1,5 +1,6 @@
 //! Schemes that no row of the table can say: each a module that checks a request and, where anybody but the provider can, signs one.
 
+mod form;
 mod graph;
 mod hubspot;
 mod mailgun;
@@ -9,8 +10,9 @@ mod rsa;
 pub(crate) mod salesforce;
 pub(crate) mod sns;
 mod twilio;
+mod xml;
 
-pub(crate) use twilio::decoded as form_decoded;
+pub(crate) use form::decode as form_decoded;
 
 use std::borrow::Cow;
 
@@ -139,7 +141,7 @@ impl Code {
 
     pub(crate) const fn secret_is(self) -> &'static str {
         match self {
-            Self::Twilio => "the account's auth token",
+            Self::Twilio => "the account's auth token, or a shared key for signatures",
             Self::HubSpot => "the app's client secret",
             Self::Mailgun => "the webhook signing key",
             Self::Graph => "the subscription's clientState",
