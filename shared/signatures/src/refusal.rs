@@ -29,6 +29,14 @@ pub enum Refusal {
         /// How many secrets were tried.
         secrets: usize,
     },
+    /// The provider's public key did not make the signature over these bytes.
+    #[error(
+        "signature mismatch: the key that {place} names did not sign these bytes; check that nothing in between changes them"
+    )]
+    KeyMismatch {
+        /// The header or member that names the key.
+        place: String,
+    },
     /// A header that must have one value was sent more than once.
     #[error("{header} was sent more than once: which of them counts is undefined, so none does")]
     HeaderDuplicated {
@@ -132,7 +140,8 @@ impl Refusal {
         match self {
             Self::SignatureMissing { .. } => "SIGNATURE_MISSING",
             Self::SignatureMalformed { .. } => "SIGNATURE_MALFORMED",
-            Self::SignatureMismatch { .. } => "SIGNATURE_MISMATCH",
+            // Which of the two is the scheme's business; the operator looks at the same things.
+            Self::SignatureMismatch { .. } | Self::KeyMismatch { .. } => "SIGNATURE_MISMATCH",
             Self::HeaderDuplicated { .. } => "HEADER_DUPLICATED",
             Self::TimestampMissing { .. } => "TIMESTAMP_MISSING",
             Self::TimestampMalformed { .. } => "TIMESTAMP_MALFORMED",

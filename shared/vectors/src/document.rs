@@ -39,7 +39,16 @@ fn document(vector: &Vector) -> Option<Value> {
         return Some(json!({ "scheme": "hmac", "secrets": [vector.secret], "hmac": hmac }));
     }
     let scheme = scheme(vector)?;
-    let listed = |secret: &str| json!({ "scheme": scheme, "secrets": [secret] });
+    let mut listed = json!({ "scheme": scheme });
+    // Pinned: whether a certificate's dates fit is no matter of the vector, some of which are older than the certificate made for them.
+    if vector.secret_encoding.starts_with("x509-pem") {
+        listed["keys"] = json!(vector.secret);
+    }
+    let listed = |secret: &str| {
+        let mut document = listed.clone();
+        document["secrets"] = json!([secret]);
+        document
+    };
     Some(match scheme {
         "aws-sns" => listed(TOPIC),
         "paypal" => listed(if vector.name == "wrong_webhook_id" { "1AB23456CD789012E" } else { PAYPAL_WEBHOOK }),
@@ -52,10 +61,9 @@ fn document(vector: &Vector) -> Option<Value> {
     })
 }
 
-/// The provider's certificate or key set, where the vector has one: what a receiver would have fetched.
+/// The provider's key set, where the vector has one: what a receiver would have fetched.
 pub(crate) fn key(vector: &Vector) -> Option<&[u8]> {
-    let is_key = ["x509-pem", "jwks"].iter().any(|kind| vector.secret_encoding.starts_with(kind));
-    is_key.then_some(vector.secret.as_bytes())
+    vector.secret_encoding.starts_with("jwks").then_some(vector.secret.as_bytes())
 }
 
 /// The scheme of a vector, by its provider, or by the name of its scheme where the provider has no scheme of its own.

@@ -201,7 +201,7 @@ impl Vector {
         document::source(self)
     }
 
-    /// The provider's certificate or key set, where the vector has one: what a receiver would have fetched.
+    /// The provider's key set, where the vector has one: what a receiver would have fetched.
     pub fn key(&self) -> Option<&[u8]> {
         document::key(self)
     }

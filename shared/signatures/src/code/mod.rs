@@ -1,14 +1,19 @@
 //! Schemes that no row of the table can say: each a module that checks a request and, where anybody but the provider can, signs one.
 
+mod address;
+mod certificate;
 mod form;
 mod graph;
 mod hubspot;
+mod jwt;
 mod mailgun;
 mod paypal;
 mod pubsub;
 mod rsa;
 pub(crate) mod salesforce;
 pub(crate) mod sns;
+#[cfg(test)]
+pub(crate) mod testdata;
 mod twilio;
 mod xml;
 
@@ -108,7 +113,8 @@ impl Code {
             Self::Sns => sns::topic(text),
             Self::Salesforce => salesforce::organization(text),
             Self::PubSub => pubsub::account(text),
-            Self::Twilio | Self::HubSpot | Self::Mailgun | Self::Graph | Self::PayPal => Ok(text.as_bytes().to_vec()),
+            Self::PayPal => paypal::webhook(text),
+            Self::Twilio | Self::HubSpot | Self::Mailgun | Self::Graph => Ok(text.as_bytes().to_vec()),
         }
     }
 
@@ -119,10 +125,12 @@ impl Code {
             return Err(("keys", "means nothing for this scheme, which has no public key; remove it".into()));
         }
         match self {
-            Self::PubSub => Ok(()),
+            Self::PubSub => pubsub::check_options(options),
             _ if options.audience.is_some() => {
                 Err(("audience", "means nothing for this scheme, which has no token with one; remove it".into()))
             }
+            Self::Sns => sns::check_options(options),
+            Self::PayPal => paypal::check_options(options),
             _ => Ok(()),
         }
     }

@@ -1,22 +1,20 @@
-//! RSA signatures (RFC 8017 section 8.2, PKCS #1 v1.5) under the key of a certificate or of a key set.
+//! RSA signatures of the providers (PKCS #1 v1.5, RFC 8017 section 8.2).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{
     RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, RsaParameters, RsaPublicKeyComponents,
-    UnparsedPublicKey,
 };
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
-use serde::Deserialize;
-use webpki::EndEntityCert;
 
 use crate::refusal::Refusal;
 
-/// The hash under the signature.
+/// The shortest modulus that is accepted, in bits: what NIST SP 800-131A asks for, and what every provider here uses.
+const MIN_BITS: usize = 2048;
+const MAX_BITS: usize = 8192;
+
+/// The hash that is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hash {
-    /// For senders that know no other (SNS, signature version 1).
+    /// Only where the provider still signs with it. Collisions can be made, second preimages cannot: a sender who chooses what the provider
+    /// signs could have two messages of its own under one signature, and nobody else's.
     Sha1,
     Sha256,
 }
@@ -30,61 +28,65 @@ impl Hash {
     }
 }
 
-impl SignatureVerificationAlgorithm for Hash {
-    fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-        UnparsedPublicKey::new(self.parameters(), key).verify(message, signature).map_err(|_| InvalidSignature)
+/// A public key of 2048 to 8192 bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    modulus: Vec<u8>,
+    exponent: Vec<u8>,
+}
+
+impl Key {
+    /// From big-endian numbers, with or without leading zeros.
+    pub(super) fn new(modulus: &[u8], exponent: &[u8]) -> Result<Self, Refusal> {
+        let bare = |number: &[u8]| number[number.iter().take_while(|byte| **byte == 0).count()..].to_vec();
+        let (modulus, exponent) = (bare(modulus), bare(exponent));
+        let bits = modulus.len() * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+        if !(MIN_BITS..=MAX_BITS).contains(&bits) {
+            return Err(Refusal::KeyInvalid { problem: "it is an RSA key with less than 2048 bits or more than 8192" });
+        }
+        // ring's own limit on exponents is 33 bits.
+        if exponent.is_empty() || exponent.len() > 5 {
+            return Err(Refusal::KeyInvalid { problem: "its RSA exponent is out of range" });
+        }
+        Ok(Self { modulus, exponent })
     }
 
-    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::RSA_ENCRYPTION
+    /// Whether the signature over `message` is this key's.
+    pub(super) fn signed(&self, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
+        RsaPublicKeyComponents { n: &self.modulus, e: &self.exponent }
+            .verify(hash.parameters(), message, signature)
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_key_of_the_wrong_size_is_refused() {
+        let modulus = |bits: usize| [vec![1_u8 << ((bits - 1) % 8)], vec![0xff; (bits - 1) / 8]].concat();
+        for (bits, good) in [(8, false), (1024, false), (2047, false), (2048, true), (8192, true), (8193, false)] {
+            assert_eq!(Key::new(&modulus(bits), &[1, 0, 1]).is_ok(), good, "{bits}");
+            assert_eq!(Key::new(&[&[0, 0], &modulus(bits)[..]].concat(), &[0, 1, 0, 1]).is_ok(), good, "{bits}");
+        }
+        for exponent in [&[][..], &[0], &[1, 0, 0, 0, 0, 0]] {
+            assert!(Key::new(&modulus(2048), exponent).is_err(), "{exponent:?}");
+        }
+        assert!(Key::new(&[], &[3]).is_err());
     }
 
-    fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        match self {
-            // RFC 8017 appendix A.2.4, sha1WithRSAEncryption.
-            Self::Sha1 => AlgorithmIdentifier::from_slice(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05\x05\x00"),
-            Self::Sha256 => alg_id::RSA_PKCS1_SHA256,
+    proptest! {
+        #[test]
+        fn no_key_panics_and_none_verifies_noise(
+            modulus in vec(any::<u8>(), 250..260), exponent in vec(any::<u8>(), 0..6), signature in vec(any::<u8>(), 0..300),
+        ) {
+            if let Ok(key) = Key::new(&modulus, &exponent) {
+                prop_assert!(!key.signed(Hash::Sha256, b"message", &signature));
+                prop_assert!(!key.signed(Hash::Sha1, b"message", &signature));
+            }
         }
     }
-}
-
-/// Whether the key of the PEM certificate made `signature` over `message`. That the certificate is the provider's follows from the address
-/// that it came from, or from who pinned it: its chain is not looked at.
-pub(super) fn by_certificate(pem: &[u8], hash: Hash, message: &[u8], signature: &[u8]) -> Result<bool, Refusal> {
-    let invalid = |problem| Refusal::KeyInvalid { problem };
-    let der = CertificateDer::from_pem_slice(pem).map_err(|_| invalid("it is not a certificate in PEM"))?;
-    let certificate = EndEntityCert::try_from(&der).map_err(|_| invalid("it is not an X.509 certificate"))?;
-    match certificate.verify_signature(&hash, message, signature) {
-        Ok(()) => Ok(true),
-        Err(webpki::Error::InvalidSignatureForPublicKey) => Ok(false),
-        Err(_) => Err(invalid("it is not an RSA key of 2048 bits or more")),
-    }
-}
-
-#[derive(Deserialize)]
-struct KeySet {
-    keys: Vec<Key>,
-}
-
-/// RFC 7517 section 4, as far as it is used.
-#[derive(Deserialize)]
-struct Key {
-    kty: String,
-    kid: Option<String>,
-    n: Option<String>,
-    e: Option<String>,
-}
-
-/// Whether the key called `kid` of a JSON Web Key Set made `signature` over `message` (RS256).
-pub(super) fn by_key_set(set: &[u8], kid: &str, message: &[u8], signature: &[u8]) -> Result<bool, Refusal> {
-    let invalid = |problem| Refusal::KeyInvalid { problem };
-    let set: KeySet = serde_json::from_slice(set).map_err(|_| invalid("it is not a JSON Web Key Set"))?;
-    let key = set.keys.iter().find(|key| key.kid.as_deref() == Some(kid) && key.kty == "RSA");
-    let key = key.ok_or_else(|| Refusal::KeyUnknown { place: "kid in the token's header".into() })?;
-    let number = |text: &Option<String>| text.as_ref().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
-    let (Some(n), Some(e)) = (number(&key.n), number(&key.e)) else {
-        return Err(invalid("a key of the set has no modulus or no exponent in base64url"));
-    };
-    let components = RsaPublicKeyComponents { n, e };
-    Ok(components.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok())
 }
