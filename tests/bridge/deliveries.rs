@@ -3,11 +3,12 @@
 //! What anybody can sign is sent by `clawbridge send`. What only the provider can sign is signed here, with keys made for tests, whose public
 //! halves the source has been given.
 
-use crate::support::{Bridge, root};
+use crate::support::{Bridge, Options, root};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use clawbridge_aws::{Environment, sdk_config};
 use clawbridge_events::{Event, Events};
+use clawbridge_signatures::Scheme;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
@@ -68,6 +69,8 @@ struct Delivery {
 const SECRET: &str = "a-test-secret-0123456789";
 /// `whsec_` and 32 bytes, as GitLab wants them.
 const WHSEC: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+/// Of the authentication scheme Basic, which Okta sends as it is told to.
+const OKTA: &str = "Basic b2t0YTphLXRlc3Qtc2VjcmV0";
 const BASE64: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 /// Another than the fixture's, so that the fixture as it is proves nothing.
 const ORGANIZATION: &str = "00D000000000062EAA";
@@ -114,7 +117,7 @@ const GITHUB_HEADERS: &[&str] = &["x-github-delivery", "x-github-event", "x-gith
 
 /// A new fixture is a new row.
 pub(crate) const ROWS: &[Row] = &[
-    row("airtable/ping", BASE64, &[], &[("unknown", OfBody, Whole)]),
+    row("airtable/ping", BASE64, &[], &[("unknown", Hash, Whole)]),
     row(
         "anthropic/session.status_idled",
         WHSEC,
@@ -214,18 +217,19 @@ pub(crate) const ROWS: &[Row] = &[
         &[],
         &[("conversation.user.created", Is("notif_ccd8a4d0-f965-11e3-a367-c779cae3e1b3"), Whole)],
     ),
+    row("intercom-canvas/initialize", SECRET, &[], &[("unknown", OfBody, Whole)]),
     row(
         "jira/issue_updated",
         SECRET,
         &["x-atlassian-webhook-identifier", "x-atlassian-webhook-retry"],
         &[("jira:issue_updated", Is("a1b2c3d4-0000-4000-8000-00000000000a"), Whole)],
     ),
-    row("line/message", SECRET, &[], &[("message", OfBody, Whole)]),
+    row("line/message", SECRET, &[], &[("message", Is("01FZ74A0TDDPYRVKNK77XKC3ZR"), Except(&[]))]),
     row(
         "linear/issue.create",
         SECRET,
         &["linear-delivery", "linear-event"],
-        &[("Issue", Is("234d1a4e-b617-4388-90fe-adc3633d6b72"), Except(&["/webhookTimestamp"]))],
+        &[("Issue.create", Is("234d1a4e-b617-4388-90fe-adc3633d6b72"), Except(&["/webhookTimestamp"]))],
     ),
     row(
         "mailgun/delivered",
@@ -261,7 +265,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row(
         "okta/two-events",
-        SECRET,
+        OKTA,
         &[],
         &[
             ("user.session.start", Is("b80f9d16-ccb8-11f0-9a3b-000000000001"), Only("/data/events", 0)),
@@ -412,7 +416,7 @@ pub(crate) const ROWS: &[Row] = &[
     row(
         "zendesk/user.active_changed",
         SECRET,
-        &["x-zendesk-webhook-id", "x-zendesk-webhook-invocation-id"],
+        &["x-zendesk-account-id", "x-zendesk-webhook-id", "x-zendesk-webhook-invocation-id"],
         &[("zen:event-type:user.active_changed", Is("01HNBQ5QZ6V7X8Y9Z0A1B2C3D4"), Whole)],
     ),
     row("zoom/meeting.started", SECRET, &[], &[("meeting.started", OfBody, Whole)]),
@@ -468,7 +472,13 @@ async fn deliver(bridge: &Bridge, row: &Row) {
     // As it lies there it has no proof.
     let unproven = bridge.post(&source, &headers(&fixture), &body(&fixture)).await;
     assert_eq!((unproven.0, &unproven.1["error"]["code"]), (401, &json!("UNVERIFIED")), "{}", row.file);
+    let signs_body = Scheme::parse(row.scheme()).expect("a scheme").signs_body();
     let Some(sign) = row.by_hand else {
+        let file = format!("events/{}.json", row.file);
+        let tampered = bridge.run(&["send", &file, "--source", &source, "--tamper", "--json"]);
+        let code = if signs_body { "NOT_ACCEPTED" } else { "BODY_NOT_SIGNED" };
+        assert_eq!((tampered.status, tampered.error_code().as_str()), (1, code), "{}: {tampered:?}", row.file);
+        assert_eq!(signs_body, tampered.out.contains("UNVERIFIED"), "{}: {tampered:?}", row.file);
         let sent = bridge.run(&["send", &format!("events/{}.json", row.file), "--source", &source, "--json"]);
         assert_eq!(sent.status, 0, "{}: {sent:?}", row.file);
         let ids = sent.json()["delivery_ids"].clone();
@@ -479,7 +489,14 @@ async fn deliver(bridge: &Bridge, row: &Row) {
     let mut headers = headers(&fixture);
     headers.retain(|(name, _)| !delivery.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)));
     headers.extend(delivery.headers.iter().map(|(name, value)| (*name, value.as_str())));
-    let got = bridge.request("POST", &format!("/hooks/{source}"), &headers, &delivery.body).await;
+    let path = format!("/hooks/{source}");
+    // SNS signs members and no bytes.
+    if signs_body && row.scheme() != "aws-sns" {
+        let changed = [&delivery.body[..], b" "].concat();
+        let got = bridge.request("POST", &path, &headers, &changed).await;
+        assert_eq!((got.status, &got.body["error"]["code"]), (401, &json!("UNVERIFIED")), "{}: {got:?}", row.file);
+    }
+    let got = bridge.request("POST", &path, &headers, &delivery.body).await;
     assert!((200..300).contains(&got.status), "{}: {got:?}", row.file);
     if row.scheme() != "shopify" {
         // Nobody else has the key.
@@ -491,6 +508,29 @@ async fn deliver(bridge: &Bridge, row: &Row) {
 fn events(bridge: &Bridge) -> Events {
     let config = sdk_config(&Environment::local(&bridge.private)).expect("a configuration");
     Events::new(aws_sdk_dynamodb::Client::new(&config), "clawbridge-events".to_owned())
+}
+
+#[tokio::test]
+async fn what_is_sent_is_signed_for_the_address_that_providers_were_told() {
+    let args = vec!["--public-url".to_owned(), "https://hooks.example.com/".to_owned()];
+    let bridge = Bridge::start_with(Options { config: Some(String::new()), args }).await;
+    assert_eq!(bridge.run(&["source", "add", "twilio", "--secret", SECRET]).status, 0);
+    for fixture in ["events/twilio/sms.json", "events/twilio/error-logged.json-body.json"] {
+        let sent = bridge.run(&["send", fixture]);
+        assert_eq!(sent.status, 0, "{fixture}: {sent:?}");
+    }
+    // Where it is sent to is then what it is signed for.
+    let sent = bridge.run(&["send", "events/twilio/sms.json", "--url", &bridge.public, "--json"]);
+    assert_eq!((sent.status, sent.error_code().as_str()), (1, "NOT_ACCEPTED"), "{sent:?}");
+}
+
+/// Every scheme that has a form of its own has a fixture.
+#[test]
+fn every_provider_has_a_row() {
+    let configured = ["hmac", "token"];
+    for scheme in Scheme::all().map(Scheme::name).filter(|name| !configured.contains(name)) {
+        assert!(ROWS.iter().any(|row| row.scheme() == scheme), "{scheme} has no row");
+    }
 }
 
 /// The stored events of a row's source are those that it says.

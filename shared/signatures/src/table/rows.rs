@@ -239,7 +239,7 @@ pub(super) static TABLE: &[Entry] = &[
         summary: "GitLab with a secret token: X-Gitlab-Token; the body is not signed",
         check: Check::Token(&[TokenPlace { header: "X-Gitlab-Token", prefix: "" }]),
         identity: IdentityRow {
-            delivery: header_or("webhook-id", "Idempotency-Key"),
+            delivery: header_or("Idempotency-Key", "webhook-id"),
             event_type: header("X-Gitlab-Event"),
             type_suffix: None,
         },
