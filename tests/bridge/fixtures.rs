@@ -1,5 +1,6 @@
 //! `events/`: every fixture is what it says it is, and is taken as the delivery or the envelope that it stands for.
 
+use crate::deliveries::ROWS;
 use crate::support::{Bridge, root, take_the_journal};
 use clawbridge_aws::Environment;
 use clawbridge_webhook::Webhook;
@@ -10,23 +11,6 @@ use lambda_runtime::Context;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// (file, event type, delivery id): what a provider's delivery is known by. A new fixture is a new row.
-const DELIVERIES: [(&str, &str, &str); 9] = [
-    ("byterover/memory.created.json", "memory.created", "br_evt_01JD2X7Q4N"),
-    ("github/issues.opened.json", "issues.opened", "issues-opened"),
-    ("github/ping.json", "ping", "ping"),
-    ("github/pull_request.opened.json", "pull_request.opened", "pull-request-opened"),
-    ("github/push.json", "push", "push"),
-    (
-        "openclaw/task.completed.json",
-        "task.completed",
-        "sha256:6d8a1c1b6aee36bdb8af6f064196d24c39865000a12958f94bf495f5b45619ec",
-    ),
-    ("standard-webhooks/contact.created.json", "contact.created", "contact-created"),
-    ("stripe/payment_intent.payment_failed.json", "payment_intent.payment_failed", "evt_1MoS6fLgUG5tbmjcFa11ed00"),
-    ("stripe/payment_intent.succeeded.json", "payment_intent.succeeded", "evt_1MoS6fLgUG5tbmjcXq2nCf0A"),
-];
 
 /// What `events/webhook/` and `events/worker/` hold.
 const ENVELOPES: [&str; 5] = [
@@ -67,47 +51,40 @@ fn files() -> Vec<String> {
 }
 
 #[test]
-fn every_fixture_is_known_here_and_says_where_it_came_from() {
-    let mut known: Vec<&str> = DELIVERIES.iter().map(|(file, ..)| *file).chain(ENVELOPES).collect();
+fn every_fixture_is_known_and_says_where_it_came_from() {
+    let deliveries: Vec<String> = ROWS.iter().map(|row| format!("{}.json", row.file)).collect();
+    let mut known: Vec<&str> = deliveries.iter().map(String::as_str).chain(ENVELOPES).collect();
     known.sort_unstable();
     assert_eq!(files(), known);
     let readme = std::fs::read_to_string(events().join("README.md")).expect("README.md");
-    for (file, ..) in DELIVERIES {
+    for (row, file) in ROWS.iter().zip(&deliveries) {
         let fixture = read(file);
         assert!(fixture["origin"].as_str().is_some_and(|origin| origin.len() > 20), "{file} has no origin");
-        let (folder, _) = file.split_once('/').expect("a folder");
-        assert_eq!(fixture["source"], folder, "{file}");
-        assert!(readme.contains(&format!("`{folder}/`")), "README.md does not know {folder}");
+        assert_eq!(fixture["source"], row.scheme(), "{file}");
+        assert!(readme.contains(&format!("`{}`", row.scheme())), "README.md does not know {}", row.scheme());
         for name in fixture["headers"].as_object().expect("headers").keys() {
-            let proof = ["signature", "authorization", "token"].iter().any(|word| name.contains(word));
+            let proof = ["signature", "authorization", "token", "hmac"].iter().any(|word| name.contains(word));
             assert!(!proof && *name == name.to_ascii_lowercase(), "{file}: {name}");
         }
     }
 }
 
+/// What the repository's own routes name.
+const ROUTED: [&str; 4] = ["byterover", "github", "openclaw", "stripe"];
+
 #[tokio::test]
-async fn every_providers_delivery_is_accepted_under_the_providers_id_and_type() {
+async fn the_repositorys_own_routes_act_on_their_fixtures() {
     let config = std::fs::read_to_string(root().join("bridge.toml")).expect("bridge.toml");
     let bridge = Bridge::start(&config).await;
     let made = bridge.run(&["source", "list", "--json"]).json();
     let made: Vec<&str> = made.as_array().into_iter().flatten().filter_map(|source| source["name"].as_str()).collect();
-    assert_eq!(made, ["byterover", "github", "openclaw", "stripe"], "what the repository's routes name");
-    assert_eq!(bridge.run(&["source", "add", "standard-webhooks", "--generate"]).status, 0);
-    for (file, ..) in DELIVERIES {
-        let sent = bridge.run(&["send", &format!("events/{file}")]);
+    assert_eq!(made, ROUTED);
+    let rows: Vec<&str> = ROWS.iter().filter(|row| ROUTED.contains(&row.scheme())).map(|row| row.file).collect();
+    for file in &rows {
+        let sent = bridge.run(&["send", &format!("events/{file}.json")]);
         assert_eq!(sent.status, 0, "{file}: {sent:?}");
     }
-    bridge.lines("event.stored", DELIVERIES.len()).await;
-    let listed = bridge.run(&["events", "list", "--json"]).json();
-    assert_eq!(listed.as_array().map(Vec::len), Some(DELIVERIES.len()), "{listed}");
-    for (file, event_type, delivery_id) in DELIVERIES {
-        let fixture = read(file);
-        let event = listed.as_array().into_iter().flatten().find(|event| event["delivery_id"] == delivery_id);
-        let event = event.unwrap_or_else(|| panic!("no {delivery_id} in {listed}"));
-        assert_eq!((&event["type"], &event["source"]), (&json!(event_type), &fixture["source"]), "{file}");
-        let shown = bridge.run(&["events", "show", event["id"].as_str().expect("an id"), "--json"]).json();
-        assert_eq!(shown["body"], fixture["body"], "{file}");
-    }
+    bridge.lines("event.stored", rows.len()).await;
     // Four of them have a route whose tool is the echo endpoint.
     let succeeded = |line: &Value| line["kind"] == "task.attempt" && line["decision"] == "succeeded";
     for tool in ["record_payment", "notify"] {

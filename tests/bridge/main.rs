@@ -4,6 +4,7 @@ mod bodies;
 mod catch_up;
 mod crash;
 mod credentials;
+mod deliveries;
 mod dev;
 mod fixtures;
 mod local;

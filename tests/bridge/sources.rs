@@ -150,5 +150,10 @@ async fn strangers_who_invent_names_cost_a_bounded_number_of_calls() {
     eventually("the quiet source", || async { (status(&bridge, "quiet", "secret").await == 200).then_some(()) }).await;
     let refused = bridge.journal().into_iter().filter(|line| line["code"] == "TOO_MANY_UNKNOWN_SOURCES");
     let refused: Vec<Value> = refused.collect();
-    assert!(refused.len() > 100 && refused.iter().all(|line| line["level"] == "error"), "{}", refused.len());
+    // Anybody can bring this about, so it is a few lines: five for each ten seconds.
+    assert!(
+        (5..100).contains(&refused.len()) && refused.iter().all(|line| line["level"] == "error"),
+        "{}",
+        refused.len()
+    );
 }

@@ -105,6 +105,12 @@ impl Answer {
         matches!(self.refusal(), Some(("SOURCE_INVALID", _)))
     }
 
+    /// Whether its line in the log may wait for others alike: what strangers can bring about at will.
+    pub(crate) fn is_anybodys_doing(&self) -> bool {
+        let provoked = matches!(self.refusal(), Some(("TOO_MANY_UNKNOWN_SOURCES" | "KEYS_UNAVAILABLE", _)));
+        provoked || self.status.is_client_error()
+    }
+
     pub(crate) fn status(&self) -> u16 {
         self.status.as_u16()
     }

@@ -117,7 +117,7 @@ impl Webhook {
         Ok(answer.into_response(&request_id))
     }
 
-    /// Writes a refusal down, or counts it for the next line. What the bridge is at fault for is always written.
+    /// Writes a refusal down, or counts it for the next line. What only the bridge can be at fault for is always written.
     fn note(&self, answer: &Answer, asked: Asked<'_>, request_id: &str) {
         let Some((code, reason)) = answer.refusal() else { return };
         let (source, counted_as) = match asked {
@@ -125,11 +125,11 @@ impl Webhook {
             Asked::Unknown(name) => (name, NOBODY),
             Asked::Source(name) => (name, name),
         };
-        let count = if answer.status() >= 500 {
-            Some(1)
-        } else {
+        let count = if answer.is_anybodys_doing() {
             // No half-made state between statements, so a panic elsewhere leaves the map usable.
             self.refusals.lock().unwrap_or_else(PoisonError::into_inner).count(counted_as, code, Instant::now())
+        } else {
+            Some(1)
         };
         let Some(count) = count else { return };
         let status = answer.status();

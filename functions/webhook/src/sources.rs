@@ -2,7 +2,7 @@
 
 use crate::answer::Answer;
 use clawbridge_clock::Timestamp;
-use clawbridge_keys::{Freshness, Keys};
+use clawbridge_keys::{Freshness, Keys, KeysError};
 use clawbridge_queue::BRIDGE_SOURCE;
 use clawbridge_secrets::{SecretError, SecretValue, Secrets, Stage};
 use clawbridge_signatures::{Refusal, Request, Source, Verified, verify_with, wanted};
@@ -107,6 +107,7 @@ impl Sources {
             Ok(None) => None,
             Ok(Some(wanted)) => match self.keys.get(&wanted, Freshness::Kept).await {
                 Ok(key) => Some((wanted, key)),
+                Err(KeysError::Missing { host }) => return Attempt::Refused(Refusal::KeyUnknown { place: host }),
                 Err(error) => return Attempt::Broken(Answer::unavailable("KEYS_UNAVAILABLE", error.to_string())),
             },
             Err(refusal) => return Attempt::Refused(refusal),
@@ -122,6 +123,7 @@ impl Sources {
                         Ok(verified) => Attempt::Verified { source, verified },
                         Err(refusal) => Attempt::Refused(refusal),
                     },
+                    Err(KeysError::Missing { host }) => Attempt::Refused(Refusal::KeyUnknown { place: host }),
                     Err(error) => Attempt::Broken(Answer::unavailable("KEYS_UNAVAILABLE", error.to_string())),
                 }
             }

@@ -12,6 +12,8 @@ pub(crate) struct Stack {
     pub(crate) endpoint_url: Option<String>,
     /// Where webhooks are posted: `…/hooks/SOURCE`. Unknown for a deployed stack unless it is given.
     pub(crate) public_url: Option<String>,
+    /// What stands before `/hooks/SOURCE` in the addresses that providers were given, where it is another (a tunnel): some sign it.
+    pub(crate) told_url: Option<String>,
     /// The queue's name.
     pub(crate) queue: String,
     /// The dead-letter queue's name.
@@ -33,6 +35,7 @@ impl Stack {
             name: name.to_owned(),
             endpoint_url: None,
             public_url: None,
+            told_url: None,
             queue: format!("{name}-work"),
             dead_letter_queue: format!("{name}-dead"),
             events_table: format!("{name}-events"),

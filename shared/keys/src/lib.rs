@@ -33,7 +33,7 @@ pub enum Freshness {
     Newer,
 }
 
-/// Why there is no document. The sender should come back.
+/// Why there is no document. The sender should come back, but for [`KeysError::Missing`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
     /// The provider did not answer with one.
@@ -43,6 +43,12 @@ pub enum KeysError {
         host: String,
         /// What happened.
         reason: String,
+    },
+    /// The provider says that there is none at this address, which the request named.
+    #[error("{host} has no keys at the address that the request names")]
+    Missing {
+        /// Whose.
+        host: String,
     },
     /// Too many were asked for: nothing was fetched.
     #[error("too many keys were asked for within a short time; nothing was fetched")]
@@ -113,6 +119,9 @@ impl Keys {
         let client = self.client().map_err(&failed)?;
         let exchange = async {
             let response = client.request(request).await.map_err(|error| failed(cause(&error)))?;
+            if [403, 404, 410].contains(&response.status().as_u16()) {
+                return Err(KeysError::Missing { host: host.clone() });
+            }
             if response.status() != 200 {
                 return Err(failed(format!("status {}", response.status().as_u16())));
             }
@@ -213,6 +222,15 @@ mod tests {
             }
         }
         assert_eq!(asked.lock().expect("a list").len(), 4);
+    }
+
+    #[tokio::test]
+    async fn an_address_without_keys_is_told_from_a_provider_that_does_not_answer() {
+        let (mirror, _) = server(vec![answer("404 Not Found", ""), answer("403 Forbidden", "")]).await;
+        let keys = Keys::new(Some(mirror));
+        let host = "sns.us-east-1.amazonaws.com".to_owned();
+        assert_eq!(keys.call(URL).await, Err(KeysError::Missing { host: host.clone() }));
+        assert_eq!(keys.call(URL).await, Err(KeysError::Missing { host }));
     }
 
     #[tokio::test]

@@ -1,13 +1,15 @@
 //! Handshakes: what a provider asks before, or between, its deliveries. The scheme answers; no event is made.
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::mac::{Algorithm, Encoding, Mac, same_token};
 use crate::pick::pick;
 use crate::refusal::Refusal;
 use crate::request::Request;
-use crate::source::Source;
-use crate::verify::Verified;
+use crate::source::{CheckRow, Source};
+use crate::verify::{Verified, verify};
 
 /// The handshake of a scheme, by whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,7 @@ pub(crate) enum Handshake {
     Notion,
     Sns,
     GoogleChannel,
+    Line,
 }
 
 /// An answer that the provider expects to the letter.
@@ -72,7 +75,7 @@ impl Reply {
         Self { status: 200, content_type: Some("text/plain"), body: body.into() }
     }
 
-    fn json(body: &Value) -> Self {
+    pub(crate) fn json(body: &Value) -> Self {
         Self { status: 200, content_type: Some("application/json"), body: body.to_string().into_bytes() }
     }
 
@@ -87,7 +90,7 @@ impl Reply {
 /// characters and nothing that a browser could take for markup.
 ///
 /// # Errors
-/// It is a handshake and asks with a token that is not the source's (Meta): to be answered 403.
+/// It is a handshake and asks with a token that is not the source's (Meta, Okta): to be answered 403.
 pub fn greet(source: &Source, request: &Request<'_>) -> Option<Result<Greeting, Refusal>> {
     let parameter = |name: &str| parameter(request.query, name);
     let reply = match (source.scheme().entry().handshake, request.method) {
@@ -112,6 +115,14 @@ pub fn greet(source: &Source, request: &Request<'_>) -> Option<Result<Greeting, 
         (Handshake::Dropbox, "GET") => Reply::text(parameter("challenge")?),
         (Handshake::Okta, "GET") => {
             let value = request.headers.one("X-Okta-Verification-Challenge").ok().flatten()?;
+            // Okta sends the hook's token along. The hook may be verified before it has one, so none is asked for; a wrong one is told.
+            if let CheckRow::Token(places) = source.check()
+                && places.iter().any(|place| request.headers.all(place.header).next().is_some())
+                // A token has no time.
+                && let Err(refusal) = verify(source, request, 0)
+            {
+                return Some(Err(refusal));
+            }
             let challenge = std::str::from_utf8(value).ok().filter(|text| is_plain(text))?;
             Reply::json(&json!({ "verification": challenge }))
         }
@@ -169,8 +180,18 @@ pub(crate) fn answer(source: &Source, verified: &Verified<'_>) -> Option<Reply> 
         Handshake::GoogleChannel if header("X-Goog-Resource-State") == Some(b"sync".as_slice()) => {
             Some(Reply::empty(200))
         }
+        // https://developers.line.biz/en/reference/messaging-api/#request-body: no events, to see whether somebody is there.
+        Handshake::Line => {
+            let asked: LineRequest = serde_json::from_slice(verified.body()).ok()?;
+            asked.events.is_empty().then(|| Reply::empty(200))
+        }
         _ => None,
     }
+}
+
+#[derive(Deserialize)]
+struct LineRequest {
+    events: Vec<IgnoredAny>,
 }
 
 fn mac(key: &[u8], bytes: &[u8]) -> crate::mac::Tag {
@@ -187,4 +208,26 @@ fn is_plain(text: &str) -> bool {
 fn parameter(query: &str, name: &str) -> Option<String> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     crate::code::form_decoded(value.as_bytes()).filter(|text| is_plain(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_okta_sends_along_must_be_the_sources() {
+        let source = Source::from_secret(br#"{"scheme":"okta","secrets":["Basic b2t0YTprZXk="]}"#).expect("a source");
+        let challenge: (&str, &[u8]) = ("X-Okta-Verification-Challenge", b"my-value");
+        let asked = |authorization: Option<&[u8]>| {
+            let authorization = authorization.map(|value| ("Authorization", value));
+            let headers = [challenge].into_iter().chain(authorization).collect();
+            greet(&source, &Request { method: "GET", url: None, query: "", headers, body: b"" })
+        };
+        let answered = Reply::json(&json!({"verification": "my-value"}));
+        for token in [None, Some(&b"Basic b2t0YTprZXk="[..])] {
+            assert_eq!(asked(token), Some(Ok(Greeting::Reply(answered.clone()))));
+        }
+        let refusal = asked(Some(b"Basic d3Jvbmc=")).expect("a handshake").expect_err("a wrong token");
+        assert_eq!(refusal.code(), "SIGNATURE_MISMATCH");
+    }
 }

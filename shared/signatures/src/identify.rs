@@ -19,7 +19,8 @@ pub struct Identity {
     /// The provider's id of the delivery, the same when it is delivered again: visible ASCII, at most [`MAX_DELIVERY_ID_CHARS`].
     ///
     /// `sha256:` and 64 hexadecimal digits when the provider's own does not fit that form (then the hash of the id), or when there is none
-    /// (then the hash of the body, and [`Identity::is_fallback`] says so).
+    /// (then the hash of the body, and [`Identity::is_fallback`] says so; of a hint that says only that something changed, or of an empty
+    /// body, together with the second of its arrival).
     pub delivery_id: String,
     /// The type as the provider writes it, for routes to match: printable ASCII with `_` for anything else, at most
     /// [`MAX_EVENT_TYPE_CHARS`]; [`UNKNOWN_TYPE`] when there is none.
@@ -59,6 +60,14 @@ pub fn identify(source: &Source, delivery: &Verified<'_>) -> Identity {
         delivery_id: id.map_or_else(|| fingerprint(delivery.body()), |id| delivery_id(&id)),
         event_type: kind.map_or_else(|| UNKNOWN_TYPE.to_owned(), |kind| event_type(&kind, suffix.as_deref())),
         is_fallback,
+    }
+}
+
+impl Identity {
+    /// As of what was received in this second: for bytes that say only that something changed. The second such change must not be taken for the
+    /// first; a hint that comes twice costs whoever fetches one look more.
+    pub(crate) fn at(self, now_unix_seconds: i64) -> Self {
+        Self { delivery_id: fingerprint(format!("{}@{now_unix_seconds}", self.delivery_id).as_bytes()), ..self }
     }
 }
 

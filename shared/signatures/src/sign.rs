@@ -62,21 +62,14 @@ pub fn sign(
     now_unix_seconds: i64,
 ) -> Result<Vec<(String, String)>, SignError> {
     let mut headers = Vec::new();
-    let mut put = |what: &'static str, header: &str, value: &str| {
-        if value.is_empty() || !value.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(SignError::NotAHeaderValue { what, header: header.to_owned() });
-        }
-        headers.push((header.to_owned(), value.to_owned()));
-        Ok(())
-    };
     let identity = source.identity();
     if let Some(Place::Header(header)) = identity.delivery[0] {
-        put("delivery id", header, delivery.delivery_id)?;
+        headers.push(checked("delivery id", header, delivery.delivery_id)?);
     }
     if let (Some(Place::Header(header)), Some(event_type)) = (identity.event_type[0], delivery.event_type) {
         let in_header =
             if identity.type_suffix.is_some() { event_type.split('.').next().unwrap_or_default() } else { event_type };
-        put("event type", header, in_header)?;
+        headers.push(checked("event type", header, in_header)?);
     }
     let first = source.keys().next().ok_or(SignError::NoSecret)?;
     match source.check() {
@@ -84,7 +77,9 @@ pub fn sign(
             // The last place is the one that the provider itself sends.
             if let Some(place) = places.last() {
                 let token = std::str::from_utf8(first).unwrap_or_default();
-                if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+                // Okta's may be `Basic` and what follows it.
+                let is_sendable = token.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+                if token.is_empty() || token.trim() != token || !is_sendable {
                     return Err(SignError::NotAHeaderValue { what: "token", header: place.header.to_owned() });
                 }
                 headers.push((place.header.to_owned(), format!("{}{token}", place.prefix)));
@@ -95,6 +90,9 @@ pub fn sign(
             let (row, signed) = source.row_for(&Headers::default());
             if row.public_key.is_some() {
                 return Err(SignError::OnlyTheProvider);
+            }
+            if let Some(header) = row.id_header.filter(|id| !is_there(&headers, id)) {
+                headers.push(checked("delivery id", header, delivery.delivery_id)?);
             }
             let stamp = row.timestamp.filter(|stamp| !matches!(stamp.place, TimestampPlace::Body(_)));
             let timestamp = match stamp {
@@ -139,6 +137,18 @@ pub fn sign(
     Ok(headers)
 }
 
+/// A header, if it can carry the value.
+fn checked(what: &'static str, header: &str, value: &str) -> Result<(String, String), SignError> {
+    if value.is_empty() || !value.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(SignError::NotAHeaderValue { what, header: header.to_owned() });
+    }
+    Ok((header.to_owned(), value.to_owned()))
+}
+
+fn is_there(headers: &[(String, String)], name: &str) -> bool {
+    headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +180,10 @@ mod tests {
         assert_eq!(names, ["webhook-id", "webhook-timestamp", "webhook-signature"]);
         let headers = signed(r#"{"scheme":"openclaw-token","secrets":["tok"]}"#, &delivery, NOW).expect("headers");
         assert_eq!(headers, [("Authorization".to_owned(), "Bearer tok".to_owned())]);
+        let headers = signed(r#"{"scheme":"okta","secrets":["Basic dXNlcjpw"]}"#, &delivery, NOW).expect("headers");
+        assert_eq!(headers, [("Authorization".to_owned(), "Basic dXNlcjpw".to_owned())]);
+        let headers = signed(r#"{"scheme":"anthropic","secrets":["AAAA"]}"#, &delivery, NOW).expect("headers");
+        assert_eq!(headers[0], ("webhook-id".to_owned(), "d-1".to_owned()));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     let state = state(args);
     let local = open(&state)?;
     let (public, private) = listeners(args).await?;
-    let stack = Stack::local(&url(&private)?, &url(&public)?);
+    let stack = Stack { told_url: args.public_url.clone(), ..Stack::local(&url(&private)?, &url(&public)?) };
     local.sqs().set_base_url(stack.endpoint_url.as_deref().unwrap_or_default());
 
     let (stop_work, work_stopped) = signal::channel(false);
@@ -69,7 +69,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     let webhook = WebhookSettings {
         queue_url: queue_url.clone(),
         secret_prefix: stack.secret_prefix.clone(),
-        public_url: args.public_url.clone().or_else(|| stack.public_url.clone()),
+        public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()),
         keys_mirror: args.keys_mirror.clone(),
     };
     let webhook =

@@ -80,6 +80,10 @@ const fn header_or(name: &'static str, other: &'static str) -> [Option<Place<'st
     [Some(Place::Header(name)), Some(Place::Header(other))]
 }
 
+const fn body_or_header(pointer: &'static str, name: &'static str) -> [Option<Place<'static>>; 2] {
+    [Some(Place::Body(pointer)), Some(Place::Header(name))]
+}
+
 const fn header_or_body(name: &'static str, pointer: &'static str) -> [Option<Place<'static>>; 2] {
     [Some(Place::Header(name)), Some(Place::Body(pointer))]
 }
@@ -143,7 +147,7 @@ pub(super) static TABLE: &[Entry] = &[
             TokenPlace { header: "x-openclaw-token", prefix: "" },
             TokenPlace { header: "Authorization", prefix: "Bearer " },
         ]),
-        identity: IdentityRow { delivery: NOWHERE, event_type: body("/event"), type_suffix: None },
+        identity: IdentityRow { delivery: NOWHERE, event_type: body_or("/event", "/action"), type_suffix: None },
         handshake: Handshake::None,
         batch: Batch::One,
         kept: &[],
@@ -207,7 +211,7 @@ pub(super) static TABLE: &[Entry] = &[
         summary: "Anthropic: as Standard Webhooks",
         check: Check::Hmac(&[standard("webhook-id", "webhook-timestamp", "webhook-signature")]),
         identity: IdentityRow {
-            delivery: header("webhook-id"),
+            delivery: body_or_header("/id", "webhook-id"),
             event_type: body_or("/data/type", "/type"),
             type_suffix: None,
         },
@@ -227,7 +231,7 @@ pub(super) static TABLE: &[Entry] = &[
         },
         handshake: Handshake::None,
         batch: Batch::One,
-        kept: &["X-Gitlab-Event", "X-Gitlab-Instance", "webhook-id", "webhook-timestamp"],
+        kept: &["X-Gitlab-Event", "X-Gitlab-Instance", "X-Gitlab-Event-UUID", "webhook-id", "webhook-timestamp"],
     },
     // https://docs.gitlab.com/user/project/integrations/webhooks/
     Entry {
@@ -235,7 +239,7 @@ pub(super) static TABLE: &[Entry] = &[
         summary: "GitLab with a secret token: X-Gitlab-Token; the body is not signed",
         check: Check::Token(&[TokenPlace { header: "X-Gitlab-Token", prefix: "" }]),
         identity: IdentityRow {
-            delivery: header_or("webhook-id", "Idempotency-Key"),
+            delivery: header_or("Idempotency-Key", "webhook-id"),
             event_type: header("X-Gitlab-Event"),
             type_suffix: None,
         },
@@ -243,13 +247,13 @@ pub(super) static TABLE: &[Entry] = &[
         batch: Batch::One,
         kept: &["X-Gitlab-Event", "X-Gitlab-Instance", "X-Gitlab-Event-UUID", "Idempotency-Key"],
     },
-    // https://shopify.dev/docs/apps/build/webhooks/subscribe/https
+    // https://shopify.dev/docs/apps/build/webhooks/subscribe/https. The newer Events have no event's id and are to be known by the webhook's.
     Entry {
         name: "shopify",
         summary: "Shopify: X-Shopify-Hmac-Sha256 or shopify-hmac-sha256, HMAC-SHA256 of the body in base64",
         check: Check::Hmac(&[base64_of_body("X-Shopify-Hmac-Sha256"), base64_of_body("shopify-hmac-sha256")]),
         identity: IdentityRow {
-            delivery: header_or("X-Shopify-Event-Id", "shopify-event-id"),
+            delivery: header_or("X-Shopify-Event-Id", "shopify-webhook-id"),
             event_type: header_or("X-Shopify-Topic", "shopify-topic"),
             type_suffix: None,
         },
@@ -261,6 +265,8 @@ pub(super) static TABLE: &[Entry] = &[
             "X-Shopify-API-Version",
             "X-Shopify-Triggered-At",
             "shopify-shop-domain",
+            "shopify-api-version",
+            "shopify-triggered-at",
         ],
     },
     // https://docs.slack.dev/authentication/verifying-requests-from-slack
@@ -366,7 +372,7 @@ pub(super) static TABLE: &[Entry] = &[
         check: Check::Token(&[TokenPlace { header: "X-Telegram-Bot-Api-Secret-Token", prefix: "" }]),
         identity: IdentityRow { delivery: body("/update_id"), event_type: NOWHERE, type_suffix: None },
         handshake: Handshake::None,
-        batch: Batch::Telegram,
+        batch: Batch::Member(&["update_id"]),
         kept: &[],
     },
     // https://developers.google.com/workspace/calendar/api/guides/push
@@ -415,9 +421,9 @@ pub(super) static TABLE: &[Entry] = &[
             timestamp: unstated(TimestampPlace::Header("X-Signature-Timestamp"), TimestampUnit::Seconds),
             ..hex_of_body("X-Signature-Ed25519")
         }]),
-        identity: IdentityRow { delivery: body("/id"), event_type: body_or("/event/type", "/type"), type_suffix: None },
+        identity: IdentityRow { delivery: body("/id"), event_type: body("/event/type"), type_suffix: None },
         handshake: Handshake::Discord,
-        batch: Batch::One,
+        batch: Batch::Discord,
         kept: &[],
     },
     // https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features
@@ -553,8 +559,9 @@ pub(super) static TABLE: &[Entry] = &[
             type_suffix: None,
         },
         handshake: Handshake::Twitch,
-        batch: Batch::One,
+        batch: Batch::Twitch,
         kept: &[
+            "Twitch-Eventsub-Message-Timestamp",
             "Twitch-Eventsub-Message-Type",
             "Twitch-Eventsub-Message-Retry",
             "Twitch-Eventsub-Subscription-Version",
@@ -599,9 +606,13 @@ pub(super) static TABLE: &[Entry] = &[
         name: "x",
         summary: "X: x-twitter-webhooks-signature under the consumer secret",
         check: Check::Hmac(&[HmacRow { prefix: "sha256=", ..base64_of_body("x-twitter-webhooks-signature") }]),
-        identity: IdentityRow { delivery: NOWHERE, event_type: NOWHERE, type_suffix: None },
+        identity: IdentityRow {
+            delivery: body("/data/event_uuid"),
+            event_type: body("/data/event_type"),
+            type_suffix: None,
+        },
         handshake: Handshake::X,
-        batch: Batch::One,
+        batch: Batch::Member(&["for_user_id", "user_has_blocked", "users", "apps", "source", "target", "data"]),
         kept: &[],
     },
     // https://developer.pagerduty.com/docs/webhooks/webhook-signatures/
@@ -612,7 +623,7 @@ pub(super) static TABLE: &[Entry] = &[
         identity: IdentityRow { delivery: body("/event/id"), event_type: body("/event/event_type"), type_suffix: None },
         handshake: Handshake::None,
         batch: Batch::One,
-        kept: &[],
+        kept: &["X-Webhook-Id"],
     },
     // https://developers.line.biz/en/docs/messaging-api/verify-webhook-signature/
     Entry {
@@ -620,8 +631,8 @@ pub(super) static TABLE: &[Entry] = &[
         summary: "LINE: x-line-signature, HMAC-SHA256 of the body in base64",
         check: Check::Hmac(&[base64_of_body("x-line-signature")]),
         identity: IdentityRow { delivery: NOWHERE, event_type: NOWHERE, type_suffix: None },
-        handshake: Handshake::None,
-        batch: Batch::One,
+        handshake: Handshake::Line,
+        batch: Batch::Line,
         kept: &[],
     },
     // https://hookdeck.com/docs/receive-webhooks
@@ -632,7 +643,7 @@ pub(super) static TABLE: &[Entry] = &[
         identity: IdentityRow { delivery: header("x-hookdeck-eventid"), event_type: NOWHERE, type_suffix: None },
         handshake: Handshake::None,
         batch: Batch::One,
-        kept: &[],
+        kept: &["x-hookdeck-attempt-count", "x-hookdeck-requestid", "x-hookdeck-source-name"],
     },
     // https://www.twilio.com/docs/usage/webhooks/webhooks-security
     Entry {
