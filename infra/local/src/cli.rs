@@ -228,7 +228,7 @@ pub(crate) struct SourceAddArgs {
     /// For scheme meta: what Meta is told to ask with.
     #[arg(long, value_name = "TOKEN")]
     pub(crate) verify_token: Option<String>,
-    /// For scheme google-pubsub: the audience of its tokens [default: the source's address].
+    /// What tokens are made out to: for google-pubsub its audience [default: the source's address], for microsoft-graph the app's id.
     #[arg(long, value_name = "TEXT")]
     pub(crate) audience: Option<String>,
     /// The provider's certificate (PEM) or key set (JSON), so that nothing is fetched.
@@ -307,7 +307,7 @@ pub(crate) struct VerifyArgs {
     /// For scheme token: its options as JSON, see README.
     #[arg(long, value_name = "JSON", conflicts_with = "source", value_parser = parse_json)]
     pub(crate) token: Option<serde_json::Value>,
-    /// For scheme google-pubsub: the audience of its tokens [default: the URL].
+    /// What tokens are made out to: for google-pubsub its audience [default: the URL], for microsoft-graph the app's id.
     #[arg(long, value_name = "TEXT", conflicts_with = "source")]
     pub(crate) audience: Option<String>,
     /// Another window than the scheme's, in seconds.

@@ -64,7 +64,7 @@ impl Wanted {
 /// The request names no such document, or one at an address that is not the provider's.
 pub fn wanted(source: &Source, request: &Request<'_>) -> Result<Option<Wanted>, Refusal> {
     match source.check() {
-        CheckRow::Code(code) if source.options().keys.is_none() => code.wanted(request),
+        CheckRow::Code(code) if source.options().keys.is_none() => code.wanted(source, request),
         CheckRow::Code(_) | CheckRow::Hmac | CheckRow::Token(_) => Ok(None),
     }
 }

@@ -27,7 +27,6 @@ const MAX_TOKENS: usize = 32;
 const CHANGE_NOTIFICATION_PUBLISHER: &str = "0bf30f3b-4a52-48df-9a82-234910c0a086";
 
 /// The key set that Microsoft signs change notifications' tokens with, for every tenant.
-#[allow(dead_code, reason = "for graph.rs")]
 pub(super) const MICROSOFT_KEYS: &str = "https://login.microsoftonline.com/common/discovery/v2.0/keys";
 
 #[derive(Deserialize)]
@@ -184,7 +183,6 @@ pub(super) fn check_pinned(keys: Option<&str>) -> Result<(), (&'static str, Stri
 /// Checks the `validationTokens` of a Microsoft Graph notification with resource data: each is signed by Microsoft, made out to the app
 /// `audience`, and was issued to the publisher of change notifications
 /// (<https://learn.microsoft.com/graph/change-notifications-with-resource-data>). At least one is needed.
-#[allow(dead_code, reason = "for graph.rs")]
 pub(super) fn microsoft(
     tokens: &[&str],
     key_set: Option<&[u8]>,

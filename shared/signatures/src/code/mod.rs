@@ -82,12 +82,13 @@ impl Code {
     }
 
     /// The document that must be fetched before [`Code::verify`], if the scheme has one. Its address follows the provider's rule.
-    pub(crate) fn wanted(self, request: &Request<'_>) -> Result<Option<Wanted>, Refusal> {
+    pub(crate) fn wanted(self, source: &Source, request: &Request<'_>) -> Result<Option<Wanted>, Refusal> {
         match self {
             Self::Sns => sns::wanted(request).map(Some),
             Self::PayPal => paypal::wanted(request).map(Some),
             Self::PubSub => pubsub::wanted(request).map(Some),
-            Self::Graph | Self::Twilio | Self::HubSpot | Self::Mailgun | Self::Salesforce => Ok(None),
+            Self::Graph => graph::wanted(source, request),
+            Self::Twilio | Self::HubSpot | Self::Mailgun | Self::Salesforce => Ok(None),
         }
     }
 
@@ -120,12 +121,13 @@ impl Code {
 
     /// Refuses options that the scheme does not have or that cannot work: the option, and what is wrong with it and what to do.
     pub(crate) fn check_options(self, options: &Options) -> Result<(), (&'static str, String)> {
-        let has_key = matches!(self, Self::Sns | Self::PayPal | Self::PubSub);
+        let has_key = matches!(self, Self::Sns | Self::PayPal | Self::PubSub | Self::Graph);
         if options.keys.is_some() && !has_key {
             return Err(("keys", "means nothing for this scheme, which has no public key; remove it".into()));
         }
         match self {
             Self::PubSub => pubsub::check_options(options),
+            Self::Graph => graph::check_options(options),
             _ if options.audience.is_some() => {
                 Err(("audience", "means nothing for this scheme, which has no token with one; remove it".into()))
             }

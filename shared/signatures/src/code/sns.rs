@@ -172,7 +172,6 @@ pub(super) fn verify(asked: &Asked<'_>) -> Result<usize, Refusal> {
 }
 
 /// Where the subscription is confirmed that a *verified* body asks to confirm, if it is one and the address is SNS's.
-#[allow(dead_code, reason = "for handshake.rs")]
 pub(crate) fn confirmation(body: &[u8]) -> Option<String> {
     let envelope = Envelope::read(body).ok()?;
     if envelope.r#type.as_deref() != Some("SubscriptionConfirmation") {
