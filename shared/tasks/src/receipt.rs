@@ -57,6 +57,8 @@ pub enum Done {
     Looked {
         /// What was found.
         finding: Finding,
+        /// HTTP status of the upstream, if it answered.
+        status: Option<u16>,
         /// Milliseconds that it took.
         ms: u64,
     },
@@ -237,9 +239,9 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
                 let outcome = postpone(error, record.failures, now, dice);
                 self.close(&record, &outcome, Account::default(), None, true, now)
             }
-            (Phase::Looking(record), Done::Looked { finding, ms }) => {
+            (Phase::Looking(record), Done::Looked { finding, status, ms }) => {
                 let outcome = judge(&record, finding, (self.policy_of)(&record.tool), now, dice);
-                self.close(&record, &outcome, Account { by: Some(By::Verify), ms }, None, true, now)
+                self.close(&record, &outcome, Account { by: Some(By::Verify), ms }, status, true, now)
             }
             (Phase::Polling(record), Done::Polled(call)) => {
                 let outcome = outcome_of(call.answer, record.failures, (self.policy_of)(&record.tool), now, dice);
