@@ -171,14 +171,17 @@ impl World {
             let at = self.rng.u64(0..self.scenario.calm_at);
             self.at(at, Event::Person);
         }
+        let mut happened = 0;
         loop {
             while let Some((key, event)) = self.agenda.pop_first() {
                 self.now = key.0;
-                self.report.figures.steps += 1;
-                if self.report.figures.steps > MAX_STEPS {
+                happened += 1;
+                if happened > MAX_STEPS {
                     self.violated(Violation::Endless);
                     return self.finished();
                 }
+                // A look at the queue is no step of anybody's.
+                self.report.figures.steps += u64::from(!matches!(event, Event::Poll));
                 self.happen(event);
             }
             let moved = self.queue.redrive(self.now);
@@ -777,7 +780,7 @@ impl World {
         self.trace(|| format!("{task}: call {call} has acted"));
         let deeds = self.upstream.of(task);
         let (effects, asked) = (deeds.effects, deeds.wanted);
-        let lied = if tool.settles() { 0 } else { deeds.not_done };
+        let lied = if tool.settles { 0 } else { deeds.not_done };
         let allowed = 1 + asked + lied;
         match tool.kind {
             Kind::Unsafe if effects > allowed => {
