@@ -16,4 +16,5 @@ mod sources;
 mod support;
 mod tasks;
 mod tools;
+mod verify;
 mod webhook;
