@@ -332,25 +332,25 @@ async fn a_change_is_written_exactly_where_its_rule_says() {
             if let Some(seen) = &current {
                 let writer = dice.alphabetic().to_string();
                 let error = TaskError::unsent(Code::Timeout, Class::Transient, "");
-                let outcome = match dice.u32(0..6) {
+                let outcome = match dice.u32(0..12) {
                     0 => Outcome::Succeeded { result: json!([n]) },
                     1 => Outcome::Retry { error, at: now, failures: 1 },
-                    2 => Outcome::Waiting { token: "t".into(), look_at: now, deadline: now },
-                    3 => Outcome::Unknown { error, look_at: now, failures: 1 },
-                    4 => Outcome::Parked { error },
-                    _ => Outcome::Cancelled { error },
+                    2 => Outcome::Parked { error },
+                    3 => Outcome::Cancelled { error },
+                    4..8 => Outcome::Waiting { token: "t".into(), look_at: now, deadline: now },
+                    _ => Outcome::Unknown { error, look_at: now, failures: 1 },
                 };
                 let ask = match dice.u32(0..2) {
                     0 => Ask::Due,
                     _ => Ask::Person { after_attempt: seen.attempt, wish: Wish::Retry },
                 };
-                changes.push(match dice.u32(0..2) {
+                changes.push(match dice.u32(0..5) {
                     0 => Change::claim(seen, &ask, POLICY, &writer, now),
                     _ => Change::close(seen, &outcome, Account::default(), POLICY.retention, &writer, now),
                 });
             }
             let change = match dice.u32(0..3) {
-                0 => changes[dice.usize(0..changes.len())].clone(),
+                0 => changes[dice.usize(changes.len().saturating_sub(4)..changes.len())].clone(),
                 _ => changes.last().expect("a change").clone(),
             };
             let landed = tasks.write(Box::new(change.clone())).await.expect("the table answers");

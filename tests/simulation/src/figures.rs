@@ -51,6 +51,8 @@ pub enum Fault {
     ActedLate,
     /// The upstream acted, and its answer could not be read.
     Unreadable,
+    /// A job was not finished by its deadline.
+    JobOverdue,
     /// The verify call, or asking for a job, failed.
     LookFailed,
     /// Verify did not know.
@@ -76,6 +78,8 @@ pub struct Figures {
     pub writes: u64,
     /// See `writes`.
     pub races: u64,
+    /// `unsafe` effects repeated after a verify that said *not done* of an upstream which acted later than is promised.
+    pub lied_to: u64,
     /// Wishes of persons.
     pub wishes: u64,
     /// What went wrong on purpose.
@@ -95,6 +99,7 @@ impl Figures {
         self.looks += other.looks;
         self.writes += other.writes;
         self.races += other.races;
+        self.lied_to += other.lied_to;
         self.wishes += other.wishes;
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;

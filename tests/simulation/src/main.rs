@@ -76,6 +76,7 @@ fn print(figures: &Figures, seeds: u64, started: Instant) {
         ("looks", figures.looks),
         ("writes", figures.writes),
         ("writes that lost", figures.races),
+        ("verify lied to", figures.lied_to),
         ("persons' wishes", figures.wishes),
         ("virtual hours", figures.millis / 3_600_000),
     ];

@@ -753,6 +753,14 @@ impl World {
             return Answer::Final(Ok(Value::Null));
         }
         let ends = self.now + self.rng.u64(0..40_000);
+        let overdue = self.strikes(self.scenario.rates.upstream);
+        let deadline = if overdue {
+            self.fault(Fault::JobOverdue);
+            self.rng.u64(self.now..=ends)
+        } else {
+            // The look that finds it ended comes a while after.
+            ends + 60_000
+        };
         self.upstream.of(&record.id).job_ends = Some(ends);
         let token = format!("{}/{}", record.id, record.attempt);
         let brought = if self.one_in(4) { 0 } else { self.rng.u32(1..=2) };
@@ -761,10 +769,9 @@ impl World {
             let at = ends + self.rng.u64(0..2_000);
             self.at(at, Event::Callback { task: record.id.clone(), token: token.clone() });
         }
-        let wait = |rng: &mut Rng, most| Duration::from_millis(rng.u64(500..most));
-        let now = self.clock(0);
-        let (look, deadline) = (wait(&mut self.rng, 20_000), wait(&mut self.rng, 90_000));
-        Answer::Later { token, look_at: now.plus(look), deadline: now.plus(deadline) }
+        let look = self.rng.u64(500..20_000);
+        let from_now = |rng: u64| self.clock(0).plus(Duration::from_millis(rng));
+        Answer::Later { token, look_at: from_now(look), deadline: from_now(deadline - self.now) }
     }
 
     fn act(&mut self, task: &str, call: u64, late: bool) {
@@ -786,6 +793,7 @@ impl World {
             Kind::Unsafe if effects > allowed => {
                 self.violated(Violation::UnsafeRepeated { task: task.to_owned(), effects, allowed });
             }
+            Kind::Unsafe if effects > 1 + asked => self.report.figures.lied_to += 1,
             Kind::Keyed if effects > 1 => self.violated(Violation::KeyedRepeated { task: task.to_owned() }),
             Kind::Unsafe | Kind::Keyed | Kind::Again => {}
         }
