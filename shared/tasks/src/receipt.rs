@@ -404,3 +404,7 @@ fn outcome_of(answer: Answer, failures: u32, policy: Policy, now: Timestamp, dic
         }
     }
 }
+
+#[cfg(test)]
+#[path = "receipt_tests.rs"]
+mod tests;
