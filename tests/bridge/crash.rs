@@ -23,6 +23,8 @@ enum Api {
     Keyed,
     /// They act on every call.
     Unsafe,
+    /// They act on every call, and can be asked whether they did.
+    Verified,
 }
 
 /// What the API has done, and what it has been called for.
@@ -75,6 +77,14 @@ impl Ledger {
 async fn misbehaving(api: Api, ledger: Arc<Mutex<Ledger>>, seed: u64) -> Stub {
     let dice = Mutex::new(fastrand::Rng::with_seed(seed));
     Stub::start(move |call, _| {
+        if let Some(event) = call.path.strip_prefix("/effects/") {
+            let effects = ledger.lock().expect("ledger").effects("/act", event.parse().expect("a number"));
+            return match dice.lock().expect("dice").u32(0..100) {
+                ..5 => Reply::Json(503, json!({})),
+                5..8 => Reply::Raw(Vec::new()),
+                _ => Reply::Json(200, json!({"effects": effects})),
+            };
+        }
         let event = call.json()["data"]["n"].as_u64().expect("a number");
         let act = (call.path.clone(), event);
         let mut ledger = ledger.lock().expect("ledger");
@@ -101,6 +111,7 @@ fn config(stub: &Stub, api: Api) -> String {
     let (effect, more) = match api {
         Api::Keyed => ("idempotency_header = \"Idempotency-Key\"", tell(stub)),
         Api::Unsafe => ("effect = \"unsafe\"", String::new()),
+        Api::Verified => ("effect = \"unsafe\"", verify(stub)),
     };
     format!(
         r#"
@@ -120,6 +131,24 @@ tool = "act"
 
 [network]
 allow = ["127.0.0.1"]
+"#,
+        stub.url
+    )
+}
+
+/// How it is found out whether the tool has acted.
+fn verify(stub: &Stub) -> String {
+    format!(
+        r#"
+[tools.act.verify]
+tool = "effects"
+done = '.answer.effects > 0'
+settle = "1s"
+
+[tools.effects]
+method = "GET"
+url = "{}/effects/{{data.n}}"
+timeout = "1s"
 "#,
         stub.url
     )
@@ -243,7 +272,7 @@ async fn survive(api: Api) {
         let bridge = &bridge;
         async move {
             let (queued, tasks) = (bridge.messages("clawbridge-work").await, scan(bridge, "clawbridge-tasks").await);
-            let over = |task: &Value| !matches!(task["state"]["S"].as_str(), Some("queued" | "running"));
+            let over = |task: &Value| !matches!(task["state"]["S"].as_str(), Some("queued" | "running" | "unknown"));
             (queued == 0 && tasks.iter().all(over)).then_some(tasks)
         }
     })
@@ -268,7 +297,9 @@ async fn survive(api: Api) {
             (Api::Keyed, Some("succeeded")) => {
                 assert_eq!((effects, told), (1, 1), "effects of event {n}, which is done")
             }
-            (Api::Unsafe, Some("succeeded")) => assert_eq!(effects, 1, "effects of event {n}, which is done"),
+            (Api::Unsafe | Api::Verified, Some("succeeded")) => {
+                assert_eq!(effects, 1, "effects of event {n}, which is done")
+            }
             (Api::Unsafe, Some("parked")) => {
                 assert!(effects <= 1, "event {n} has {effects} effects");
                 parked += 1;
@@ -286,6 +317,10 @@ async fn survive(api: Api) {
         assert!(parked > 0, "nothing was parked: the test does not do what it is for");
         let listed = bridge.run(&["tasks", "list", "--state", "parked", "--limit", "100", "--json"]).json();
         assert_eq!(listed.as_array().map(Vec::len), Some(parked.min(100)), "{listed}");
+    }
+    if api == Api::Verified {
+        let found = |task: &&Value| task["attempts"].to_string().contains("verify");
+        assert!(tasks.iter().filter(found).count() > 0, "verify was never asked: the test does not do what it is for");
     }
     println!(
         "{rounds} kills: {} events in {} requests, {} effects in {} calls (at most {} for one), {parked} parked",
@@ -305,4 +340,9 @@ async fn however_often_the_process_is_killed_each_accepted_event_has_its_effect_
 #[tokio::test]
 async fn however_often_the_process_is_killed_an_unsafe_effect_is_not_repeated_and_nothing_is_forgotten() {
     survive(Api::Unsafe).await;
+}
+
+#[tokio::test]
+async fn however_often_the_process_is_killed_an_unsafe_tool_with_verify_acts_once_and_needs_nobody() {
+    survive(Api::Verified).await;
 }

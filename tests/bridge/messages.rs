@@ -66,7 +66,7 @@ async fn a_retry_asks_once_however_often_its_message_comes() {
     let line = ended(&bridge, "call").await;
     let retry = |after_attempt| {
         let task = line["task"].as_str().expect("a task").to_owned();
-        let message = TaskMessage { task, retry_after_attempt: after_attempt };
+        let message = TaskMessage { task, retry_after_attempt: after_attempt, ..TaskMessage::default() };
         Message::Task(message).encode().expect("a message")
     };
     for (count, message) in [(2, retry(Some(1))), (3, retry(Some(1))), (4, retry(None)), (5, retry(Some(7)))] {
@@ -161,7 +161,7 @@ async fn invoke(worker: &Worker, left: u64, records: &[(&str, String)]) -> Vec<S
 }
 
 fn task(id: &str) -> String {
-    let message = TaskMessage { task: id.to_owned(), retry_after_attempt: None };
+    let message = TaskMessage::due(id);
     Message::Task(message).encode().expect("a message")
 }
 

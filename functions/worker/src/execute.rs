@@ -1,23 +1,20 @@
-//! From a claim to a finished record.
+//! Carrying out the steps of a receipt: what they are, and in which order, is decided by [`clawbridge_tasks::receipt`].
 
 use crate::{Loaded, Trouble, Worker};
 use clawbridge_clock::Timestamp;
-use clawbridge_config::{CompiledTool, Effect};
+use clawbridge_config::{CompiledTool, CompiledVerify, Effect};
 use clawbridge_journal::{Decision, Entry};
-use clawbridge_queue::{Message, TaskMessage};
-use clawbridge_tasks::machine::{Ask, Outcome, Policy, postpone, settle};
-use clawbridge_tasks::{Claimed, Class, Code, Holder, NewTask, Record, StoreError, TaskError, task_id};
-use clawbridge_tools::Called;
+use clawbridge_queue::{Decision as Wanted, Message, TaskMessage};
+use clawbridge_tasks::machine::{Ask, Finding, Policy, SHORTEST_CALL, Verify, Wish, time_for_call};
+use clawbridge_tasks::receipt::{Answer, Call, Done, Note, Receipt, Step, What};
+use clawbridge_tasks::{By, Class, Code, NewTask, Record, State, StoreError, TaskError, task_id};
 use std::time::{Duration, Instant};
 
 /// Left of an invocation when a call must have ended: room for the finishing write and the answer.
 const RESERVE: Duration = Duration::from_secs(2);
 
-/// A call that has less time than this is not begun.
-const SHORTEST_CALL: Duration = Duration::from_millis(500);
-
-/// What a task is treated as whose tool is not declared any more: nothing that is not known to be safe is repeated.
-const UNKNOWN_TOOL: Policy = Policy { repeatable: false, max_failures: 1 };
+/// When another invocation is to do what this one has no time left for.
+const SOON: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Runs a task that a route made, unless it was run before.
@@ -28,138 +25,159 @@ impl Worker {
         replay: Option<&str>,
         deadline: Timestamp,
     ) -> Result<(), Trouble> {
-        let policy = loaded.config.tool(&new.tool).map_or(UNKNOWN_TOOL, policy);
-        let claimed = match self.tasks.claim_new(new, replay, policy, &holder(), Timestamp::now()).await {
-            Ok(claimed) => claimed,
-            Err(error @ StoreError::InputTooLarge { .. }) => {
+        let message = TaskMessage::due(&task_id(&new.tool, &new.key));
+        let policy_of = |tool: &str| policy_of(loaded, tool);
+        let receipt = Receipt::of_new(new.clone(), replay.map(str::to_owned), policy_of, writer());
+        match self.carry_out(loaded, receipt, &message, deadline).await {
+            Err(Trouble::Tasks(error @ StoreError::InputTooLarge { .. })) => {
                 // Nothing is recorded that could be looked up, but the event is, and a smaller mapping can be replayed over it.
                 let reason = error.to_string();
                 let entry = Entry::RouteFailed { event: &new.origin.event, route: &new.origin.route, reason: &reason };
                 clawbridge_journal::write(&entry);
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.follow(loaded, &task_id(&new.tool, &new.key), claimed, None, deadline).await
-    }
-
-    /// Runs a task whose message came.
-    pub(crate) async fn task(&self, message: &TaskMessage, deadline: Timestamp) -> Result<(), Trouble> {
-        let loaded = self.loaded().await?;
-        let ask = match message.retry_after_attempt {
-            Some(after_attempt) => Ask::Person { after_attempt },
-            None => Ask::Due,
-        };
-        let policy_of = |record: &Record| loaded.config.tool(&record.tool).map_or(UNKNOWN_TOOL, policy);
-        let claimed = self.tasks.claim(&message.task, &ask, policy_of, &holder(), Timestamp::now()).await?;
-        self.follow(&loaded, &message.task, claimed, message.retry_after_attempt, deadline).await
-    }
-
-    async fn follow(
-        &self,
-        loaded: &Loaded,
-        id: &str,
-        claimed: Claimed,
-        retry_after_attempt: Option<u32>,
-        deadline: Timestamp,
-    ) -> Result<(), Trouble> {
-        match claimed {
-            Claimed::Ours(record) => self.execute(loaded, *record, deadline).await,
-            Claimed::Ended(record) => {
-                note(&record, Decision::Reused, None, None, 0, None);
-                // The worker may have died between the finish and its event; the event's id is the same each time.
-                self.happened(loaded, &record).await
-            }
-            Claimed::Conflict(record) => {
-                let reason = "this key was used before with another input; nothing was called";
-                note(&record, Decision::Conflict, None, Some("IDEMPOTENCY_CONFLICT"), 0, Some(reason));
                 Ok(())
             }
-            Claimed::Later { at, record } => {
-                note(&record, Decision::Deferred, None, None, 0, None);
-                self.later(id, retry_after_attempt, at).await
-            }
-            Claimed::Closed(record) => {
-                let decision =
-                    if record.state == clawbridge_tasks::State::Parked { Decision::Parked } else { Decision::Failed };
-                let (code, message) = describe(record.error.as_ref());
-                note(&record, decision, None, code, 0, message);
-                self.happened(loaded, &record).await
-            }
-            Claimed::Gone => {
-                let reason = "the record of this task is not in the table any more";
-                clawbridge_journal::write(&Entry::BridgeFailed { code: "TASK_GONE", reason, subject: id });
-                Ok(())
-            }
+            end => end,
         }
     }
 
-    async fn later(&self, id: &str, retry_after_attempt: Option<u32>, at: Timestamp) -> Result<(), Trouble> {
-        let message = Message::Task(TaskMessage { task: id.to_owned(), retry_after_attempt });
-        Ok(self.queue.send(&message, Timestamp::now().until(at)).await?)
+    /// Runs a task whose message came, or does with it what a person wants.
+    pub(crate) async fn task(&self, message: &TaskMessage, deadline: Timestamp) -> Result<(), Trouble> {
+        let loaded = self.loaded().await?;
+        let receipt = Receipt::of_task(ask(message), |tool: &str| policy_of(&loaded, tool), writer());
+        self.carry_out(&loaded, receipt, message, deadline).await
     }
 
-    /// Makes the call that was claimed and writes down what came of it.
-    async fn execute(&self, loaded: &Loaded, record: Record, deadline: Timestamp) -> Result<(), Trouble> {
-        let started = Instant::now();
-        let left = Timestamp::now().until(deadline).saturating_sub(RESERVE);
-        let tool = loaded.config.tool(&record.tool);
-        let called = match tool {
-            // Another invocation has more time.
-            Some(_) if left < SHORTEST_CALL => None,
-            Some(tool) => Some(loaded.caller.call(tool, &record.input, &record.id, left).await),
-            None => Some(Called::unsent(unknown_tool(&record.tool))),
-        };
-        let policy = tool.map_or(UNKNOWN_TOOL, policy);
-        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let now = Timestamp::now();
-        let status = called.as_ref().and_then(|called| called.status);
-        let outcome = match called {
-            Some(called) => settle(called.answer, record.failures, policy, now, fastrand::f64()),
-            None => postpone(no_time_left(), record.failures, now, fastrand::f64()),
-        };
-        let Some(ended) = self.tasks.finish(&record, &outcome, ms, now).await? else {
-            // The lease ran out during the call and somebody else has the task: its outcome is theirs to write.
-            let reason = "the lease ran out before the outcome could be written; the attempt that took over decides";
-            clawbridge_journal::write(&Entry::BridgeFailed { code: "LEASE_LOST", reason, subject: &record.id });
-            return Ok(());
-        };
-        let (decision, error, at) = match &outcome {
-            Outcome::Succeeded { .. } => (Decision::Succeeded, None, None),
-            Outcome::Retry { error, at, .. } => (Decision::Retry, Some(error), Some(*at)),
-            Outcome::Failed { error } => (Decision::Failed, Some(error), None),
-            Outcome::Parked { error } => (Decision::Parked, Some(error), None),
-        };
-        let (code, message) = describe(error);
-        clawbridge_journal::write(&Entry::TaskAttempt {
-            task: &record.id,
-            tool: &record.tool,
-            event: record.origin.as_ref().map_or("", |origin| &origin.event),
-            attempt: record.attempt,
-            decision,
-            status,
-            code,
-            reason: message,
-            ms,
-            retry_in_ms: at.map(|at| u64::try_from(now.until(at).as_millis()).unwrap_or(u64::MAX)),
-        });
-        match at {
-            Some(at) => self.later(&record.id, None, at).await,
-            None => self.happened(loaded, &ended).await,
+    async fn carry_out(
+        &self,
+        loaded: &Loaded,
+        mut receipt: Receipt<impl Fn(&str) -> Policy>,
+        message: &TaskMessage,
+        deadline: Timestamp,
+    ) -> Result<(), Trouble> {
+        let mut step = receipt.begin(Timestamp::now());
+        loop {
+            for note in receipt.notes() {
+                tell(&note, &message.task);
+            }
+            let done = match step {
+                Step::Read => Done::Read(self.tasks.get(&message.task).await?.map(Box::new)),
+                Step::Write(change) => Done::Wrote(self.tasks.write(change).await?),
+                Step::Call(record) => call(loaded, &record, deadline).await,
+                Step::Look(record) => look(loaded, &record, deadline).await,
+                // Nothing that a tool declares makes its task wait.
+                Step::Poll(record) => {
+                    Done::NotLooked { at: record.waiting.as_ref().map_or(Timestamp::now(), |waiting| waiting.deadline) }
+                }
+                Step::Send { at, same } => {
+                    let message = if same { message.clone() } else { TaskMessage::due(&message.task) };
+                    self.queue.send(&Message::Task(message), Timestamp::now().until(at)).await?;
+                    Done::Sent
+                }
+                Step::Announce(record) => {
+                    self.happened(loaded, &record).await?;
+                    Done::Announced
+                }
+                Step::Release => return Ok(()),
+                Step::Return(reason) => return Err(Trouble::Other(format!("task {}: {reason}", message.task))),
+            };
+            step = receipt.next(done, Timestamp::now(), fastrand::f64());
         }
     }
 }
 
-pub(crate) fn policy(tool: &CompiledTool) -> Policy {
-    let repeatable = match tool.tool().effect {
+/// What a message asks for.
+fn ask(message: &TaskMessage) -> Ask {
+    let wish = match (&message.settle, message.retry_after_attempt) {
+        (Some(settlement), _) => match &settlement.decision {
+            Wanted::Done { result } => (settlement.after_attempt, Wish::Done { result: result.clone() }),
+            Wanted::Fail { reason } => (settlement.after_attempt, Wish::Fail { reason: reason.clone() }),
+            Wanted::Cancel { reason } => (settlement.after_attempt, Wish::Cancel { reason: reason.clone() }),
+        },
+        (None, Some(after_attempt)) => (after_attempt, Wish::Retry),
+        (None, None) => return Ask::Due,
+    };
+    Ask::Person { after_attempt: wish.0, wish: wish.1 }
+}
+
+/// Makes the call that was claimed.
+async fn call(loaded: &Loaded, record: &Record, deadline: Timestamp) -> Done {
+    let Some(tool) = loaded.config.tool(&record.tool) else {
+        return Done::Called(Call { answer: Answer::Final(Err(unknown_tool(&record.tool))), status: None, ms: 0 });
+    };
+    let end = deadline.minus(RESERVE);
+    let Some(left) = time_for_call(record, tool.tool().timeout.duration(), Timestamp::now(), end) else {
+        // Another invocation has more time.
+        return Done::NotCalled(no_time_left());
+    };
+    let started = Instant::now();
+    let called = loaded.caller.call(tool, &record.input, &record.id, left).await;
+    Done::Called(Call { status: called.status, answer: Answer::Final(called.answer), ms: since(started) })
+}
+
+/// Asks whether a call was made whose answer never came.
+async fn look(loaded: &Loaded, record: &Record, deadline: Timestamp) -> Done {
+    let verify = loaded.config.tool(&record.tool).and_then(CompiledTool::verify);
+    let asked = verify.and_then(|verify| Some((verify, loaded.config.tool(&verify.verify().tool)?)));
+    let undecided = |reason: String| Done::Looked { finding: Finding::Undecided { reason }, status: None, ms: 0 };
+    let Some((verify, tool)) = asked else {
+        return undecided("it is not declared any more".to_owned());
+    };
+    let left = Timestamp::now().until(deadline.minus(RESERVE));
+    if left < tool.tool().timeout.duration().min(SHORTEST_CALL) {
+        return Done::NotLooked { at: Timestamp::now().plus(SOON) };
+    }
+    let input = match verify.input(&record.input, &record.id, record.attempt) {
+        Ok(input) => input,
+        Err(error) => return undecided(format!("input: {error}")),
+    };
+    let started = Instant::now();
+    let called = loaded.caller.call(tool, &input, &record.id, left).await;
+    let finding = match called.answer {
+        Ok(answer) => finding(verify, &answer, record),
+        Err(error) => Finding::Failed(error),
+    };
+    Done::Looked { finding, status: called.status, ms: since(started) }
+}
+
+fn finding(verify: &CompiledVerify, answer: &serde_json::Value, record: &Record) -> Finding {
+    match verify.done(answer, &record.input) {
+        // What was done is done, also where nobody can say what it returned.
+        Ok(Some(true)) => Finding::Done { result: verify.result(answer, &record.input).unwrap_or_default() },
+        Ok(Some(false)) => Finding::NotDone,
+        Ok(None) => Finding::Undecided { reason: "done gave null".to_owned() },
+        Err(error) => Finding::Undecided { reason: error.to_string() },
+    }
+}
+
+fn policy_of(loaded: &Loaded, tool: &str) -> Policy {
+    loaded.config.tool(tool).map_or(Policy::UNKNOWN_TOOL, policy)
+}
+
+fn policy(tool: &CompiledTool) -> Policy {
+    let verify = tool
+        .verify()
+        .map(|verify| Verify { settle: verify.verify().settle.duration(), max_looks: verify.verify().attempts });
+    let tool = tool.tool();
+    let repeatable = match tool.effect {
         Effect::Read | Effect::Idempotent | Effect::Keyed => true,
         Effect::Unsafe => false,
     };
-    Policy { repeatable, max_failures: tool.tool().attempts }
+    Policy {
+        repeatable,
+        max_failures: tool.attempts,
+        timeout: tool.timeout.duration(),
+        verify,
+        retention: tool.result_retention.duration(),
+    }
 }
 
-fn holder() -> Holder {
-    Holder(format!("{:032x}", fastrand::u128(..)))
+/// Names who writes: random, so that a write whose answer got lost is known again.
+fn writer() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}
+
+fn since(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn unknown_tool(name: &str) -> TaskError {
@@ -168,25 +186,62 @@ fn unknown_tool(name: &str) -> TaskError {
 }
 
 fn no_time_left() -> TaskError {
-    TaskError::unsent(Code::Timeout, Class::Transient, "the invocation had no time left for the call")
+    TaskError::unsent(Code::Timeout, Class::Transient, "the invocation or the lease had no time left for the call")
 }
 
-fn describe(error: Option<&TaskError>) -> (Option<&'static str>, Option<&str>) {
-    (error.map(|error| error.code.as_str()), error.map(|error| clawbridge_journal::shortened(&error.message, 300)))
-}
-
-/// The line of a task that was not called this time.
-fn note(record: &Record, decision: Decision, status: Option<u16>, code: Option<&str>, ms: u64, reason: Option<&str>) {
+/// The line of what happened.
+fn tell(note: &Note, task: &str) {
+    let mut retry_in_ms = None;
+    let (decision, code, reason) = match &note.what {
+        What::Closed { state, error, at, by } => {
+            retry_in_ms = at.map(|at| u64::try_from(Timestamp::now().until(at).as_millis()).unwrap_or(u64::MAX));
+            let decided = match by {
+                Some(By::Verify) if *state == State::Succeeded => Some("verify found that it was done"),
+                Some(By::Person) => Some("a person settled it"),
+                Some(By::Verify) | None => None,
+            };
+            let code = error.as_ref().map(|error| error.code.as_str());
+            let reason = error.as_ref().map(|error| error.message.as_str()).or(decided);
+            (decision(*state), code, reason)
+        }
+        What::Reused => (Decision::Reused, None, None),
+        What::Conflict => {
+            let reason = "this key was used before with another input; nothing was called";
+            (Decision::Conflict, Some("IDEMPOTENCY_CONFLICT"), Some(reason))
+        }
+        What::Deferred => (Decision::Deferred, None, None),
+        What::LeaseLost => {
+            let reason = "the lease ran out before the outcome could be written; the attempt that took over decides";
+            return clawbridge_journal::write(&Entry::BridgeFailed { code: "LEASE_LOST", reason, subject: task });
+        }
+        What::Gone => {
+            let reason = "the record of this task is not in the table any more";
+            return clawbridge_journal::write(&Entry::BridgeFailed { code: "TASK_GONE", reason, subject: task });
+        }
+    };
     clawbridge_journal::write(&Entry::TaskAttempt {
-        task: &record.id,
-        tool: &record.tool,
-        event: record.origin.as_ref().map_or("", |origin| &origin.event),
-        attempt: record.attempt,
+        task: &note.task,
+        tool: &note.tool,
+        event: &note.event,
+        attempt: note.attempt,
         decision,
-        status,
+        status: note.status,
         code,
-        reason,
-        ms,
-        retry_in_ms: None,
+        reason: reason.map(|reason| clawbridge_journal::shortened(reason, 300)),
+        ms: note.ms,
+        retry_in_ms,
     });
+}
+
+fn decision(state: State) -> Decision {
+    match state {
+        // Nothing is left running by what closes an attempt.
+        State::Queued | State::Running => Decision::Retry,
+        State::Waiting => Decision::Waiting,
+        State::Unknown => Decision::Unknown,
+        State::Succeeded => Decision::Succeeded,
+        State::Failed => Decision::Failed,
+        State::Parked => Decision::Parked,
+        State::Cancelled => Decision::Cancelled,
+    }
 }

@@ -1,4 +1,4 @@
-//! What the bridge itself does is an event as well: `task.completed`, `task.failed`, `task.parked` from the source `bridge`.
+//! What the bridge itself does is an event as well: `task.completed`, `task.failed`, `task.parked`, `task.cancelled` from the source `bridge`.
 //!
 //! They are made only where a route listens, since each costs a message and a write, and only after the task's record says the same. A
 //! worker that dies between the two leaves it to the message's next receipt, which finds the record and makes the event again, under
@@ -23,7 +23,8 @@ impl Worker {
             State::Succeeded => "task.completed",
             State::Failed => "task.failed",
             State::Parked => "task.parked",
-            State::Queued | State::Running => return Ok(()),
+            State::Cancelled => "task.cancelled",
+            State::Queued | State::Running | State::Waiting | State::Unknown => return Ok(()),
         };
         if loaded.config.routes_for(BRIDGE_SOURCE, event_type).next().is_none() {
             return Ok(());

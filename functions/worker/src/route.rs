@@ -160,7 +160,6 @@ fn one(
         key,
         origin: Origin { event: event.id.clone(), route: route.name().to_owned() },
         input,
-        timeout: tool.tool().timeout.duration(),
         hops: event.hops,
     }))
 }

@@ -154,7 +154,7 @@ pub(crate) enum EventsCommand {
 pub(crate) enum TasksCommand {
     /// List the latest tasks.
     List {
-        /// Only tasks in this state: queued, running, succeeded, failed or parked.
+        /// Only tasks in this state: queued, running, waiting, unknown, succeeded, failed, parked or cancelled.
         #[arg(long, value_parser = parse_state)]
         state: Option<clawbridge_tasks::State>,
         #[command(flatten)]
@@ -162,8 +162,40 @@ pub(crate) enum TasksCommand {
     },
     /// Show one task with its input, attempts and result.
     Show(IdArgs),
-    /// Run a failed or parked task again.
+    /// Run a failed, parked or cancelled task again; one that is queued, at once.
     Retry(IdArgs),
+    /// Settle a task whose outcome nobody knows: parked or unknown.
+    #[command(group = clap::ArgGroup::new("how").required(true))]
+    Settle(SettleArgs),
+    /// Take a task back that is queued, waiting or parked.
+    Cancel {
+        /// Its id.
+        id: String,
+        /// Why, for the record.
+        #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SettleArgs {
+    /// Its id.
+    pub(crate) id: String,
+    /// It has been done: the task has succeeded.
+    #[arg(long, group = "how")]
+    pub(crate) done: bool,
+    /// It has not been done: the tool is called again.
+    #[arg(long, group = "how")]
+    pub(crate) retry: bool,
+    /// Leave it: the task has failed.
+    #[arg(long, group = "how")]
+    pub(crate) fail: bool,
+    /// With --done: what it returned.
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["retry", "fail"], value_parser = parse_result)]
+    pub(crate) result: Option<serde_json::Value>,
+    /// With --fail: why, for the record.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["done", "retry"], value_parser = parse_reason)]
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -399,8 +431,27 @@ fn parse_since(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_state(word: &str) -> Result<clawbridge_tasks::State, String> {
-    clawbridge_tasks::State::parse(word)
-        .ok_or_else(|| "states are queued, running, succeeded, failed and parked".to_owned())
+    clawbridge_tasks::State::parse(word).ok_or_else(|| {
+        let states = clawbridge_tasks::State::ALL.map(clawbridge_tasks::State::as_str);
+        format!("states are {}", states.join(", "))
+    })
+}
+
+fn parse_result(text: &str) -> Result<serde_json::Value, String> {
+    // It travels in a message, and stands in the record beside the input.
+    const MAX_BYTES: usize = 128 * 1024;
+    if text.len() > MAX_BYTES {
+        return Err(format!("a result has at most {MAX_BYTES} bytes"));
+    }
+    serde_json::from_str(text).map_err(|error| format!("this is not JSON: {error}"))
+}
+
+fn parse_reason(text: &str) -> Result<String, String> {
+    const MAX_CHARS: usize = 500;
+    if text.trim().is_empty() || text.chars().count() > MAX_CHARS || text.chars().any(char::is_control) {
+        return Err(format!("a reason has 1 to {MAX_CHARS} characters, on one line"));
+    }
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::glob::Glob;
 use crate::model::{Config, Route, Tool};
 use crate::schema::{Schema, Violation};
 use crate::template::{HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, UrlTemplate};
+use crate::verify::CompiledVerify;
 
 /// The longest idempotency key, in bytes.
 const MAX_KEY_BYTES: usize = 255;
@@ -158,6 +159,7 @@ pub struct CompiledTool {
     pub(crate) headers: Vec<HeaderTemplate>,
     pub(crate) body: Option<Program>,
     pub(crate) idempotency_key: Option<Program>,
+    pub(crate) verify: Option<CompiledVerify>,
     pub(crate) input: Option<Schema>,
     pub(crate) output: Option<Schema>,
 }
@@ -252,6 +254,12 @@ impl CompiledTool {
         };
         let is_key = !key.is_empty() && key.len() <= MAX_KEY_BYTES && key.bytes().all(|byte| byte.is_ascii_graphic());
         if is_key { Ok(Some(key)) } else { Err(KeyError::Unusable) }
+    }
+
+    /// How to find out whether a call was made whose answer never came.
+    #[must_use]
+    pub fn verify(&self) -> Option<&CompiledVerify> {
+        self.verify.as_ref()
     }
 
     /// Check an input against the tool's schema. Without a schema, everything fits.

@@ -145,6 +145,10 @@ codes! {
     BodyNotAllowed = "BODY_NOT_ALLOWED",
     /// `effect = "keyed"` without the header that carries the key.
     KeyedWithoutHeader = "KEYED_WITHOUT_HEADER",
+    /// `verify` of a tool that is called again anyway.
+    VerifyNotNeeded = "VERIFY_NOT_NEEDED",
+    /// `verify` that would call a tool which does more than read.
+    VerifyNotRead = "VERIFY_NOT_READ",
     /// A jq program that does not compile.
     InvalidJq = "INVALID_JQ",
     /// A JSON Schema that is none.

@@ -14,6 +14,7 @@ use crate::node::{Entry, Node};
 use crate::reader::{Reader, nearest, short};
 use crate::tool;
 use crate::units::{Cidr, CidrError};
+use crate::verify;
 
 /// The largest document, in bytes. As JSON it has to fit into one item of a table.
 pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
@@ -94,6 +95,7 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
                     tools.insert(entry.key.clone(), tool);
                 }
             }
+            verify::check_tools(reader, &table, &tools, &tool_names);
         }
     }
     let mut routes: Vec<CompiledRoute> = Vec::new();

@@ -20,6 +20,7 @@ mod schema;
 mod template;
 mod tool;
 mod units;
+mod verify;
 
 pub use compiled::{Compiled, CompiledRoute, CompiledTool, KeyError};
 pub use diagnostic::{Code, Diagnostic, Position, Severity};
@@ -29,3 +30,4 @@ pub use model::{Auth, CatchUp, Config, Effect, GithubLog, Limits, Method, Networ
 pub use schema::{MAX_VIOLATIONS, Schema, Violation};
 pub use template::{HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, TemplateSyntaxError, UrlTemplate};
 pub use units::{ByteSize, Cidr, Timeout};
+pub use verify::{CompiledVerify, DoneError, Retention, Settle, Verify};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::units::{ByteSize, Cidr, Timeout};
+use crate::verify::{Retention, Verify};
 
 /// A document. As JSON it has the form of bridge.toml, so that the same rules apply to both.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -63,6 +64,12 @@ pub struct Tool {
     /// The jq program that makes the idempotency key of the input. `None`: event id and route name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// How it is found out whether a call was made whose answer never came. Only for the effect `unsafe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
+    /// How long a task's record is kept after its last change: its result, and its key.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub result_retention: Retention,
     /// How much of a response is read.
     #[serde(default)]
     pub max_response: ByteSize,
@@ -76,6 +83,11 @@ pub struct Tool {
 
 pub(crate) fn default_attempts() -> u32 {
     5
+}
+
+/// What says nothing new is left out, so that a bridge from before there was the key can read the document.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Where a tool's credential is and how it is sent. The credential itself is nowhere in a document.

@@ -14,8 +14,9 @@ use crate::reader::{Fields, Found, Reader, nearest, short};
 use crate::schema::Schema;
 use crate::template::{Field, HeaderTemplate, QueryTemplate, TemplateSyntaxError, UrlTemplate};
 use crate::units::{ByteSize, Timeout, UnitError};
+use crate::verify::{self, Retention};
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "description",
     "method",
     "url",
@@ -28,6 +29,8 @@ const KEYS: [&str; 15] = [
     "effect",
     "idempotency_header",
     "idempotency_key",
+    "verify",
+    "result_retention",
     "max_response",
     "input",
     "output",
@@ -131,6 +134,16 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         "a size such as \"256KiB\" or \"1MiB\"",
         (ByteSize::MIN, ByteSize::MAX),
     );
+    let effect = declared.or_else(|| method.map(|method| method.effect(idempotency_header.is_some())));
+    let verify = verify::read(reader, &fields, effect);
+    let result_retention = unit(
+        reader,
+        &fields,
+        "result_retention",
+        Code::InvalidDuration,
+        "a time in days such as \"30d\"",
+        (Retention::MIN, Retention::MAX),
+    );
     let (input, input_schema) = schema(reader, &fields, "input").unzip();
     let (output, output_schema) = schema(reader, &fields, "output").unzip();
 
@@ -148,7 +161,6 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
     }
 
     let (method, url) = (method?, url?);
-    let has_idempotency_header = idempotency_header.is_some();
     let owned = |found: Option<Found<'_>>| found.map(|found| found.value().to_owned());
     let url_text = url_found?.value().to_owned();
     let tool = Tool {
@@ -161,9 +173,11 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         auth,
         timeout: timeout.unwrap_or_default(),
         attempts,
-        effect: declared.unwrap_or_else(|| method.effect(has_idempotency_header)),
+        effect: effect?,
         idempotency_header: owned(idempotency_header),
         idempotency_key: owned(idempotency_key),
+        verify: verify.as_ref().map(|verify| verify.verify().clone()),
+        result_retention: result_retention.unwrap_or_default(),
         max_response: max_response.unwrap_or_default(),
         input,
         output,
@@ -177,6 +191,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         headers: header_templates.into_iter().map(|(_, template)| template).collect(),
         body: body_program,
         idempotency_key: key_program,
+        verify,
         input: input_schema,
         output: output_schema,
     })
@@ -203,7 +218,7 @@ fn word<T: Copy>(
 }
 
 /// A field that takes a number with a unit.
-fn unit<T: FromStr<Err = UnitError> + std::fmt::Display>(
+pub(crate) fn unit<T: FromStr<Err = UnitError> + std::fmt::Display>(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
     key: &str,

@@ -223,6 +223,8 @@ macro_rules! as_text {
     )*};
 }
 
+pub(crate) use as_text;
+
 as_text!(Timeout, ByteSize, Cidr);
 
 #[cfg(test)]

@@ -29,10 +29,16 @@ pub enum Decision {
     Succeeded,
     /// It will be tried again.
     Retry,
+    /// The upstream took it and answers later.
+    Waiting,
+    /// The upstream may have acted: it will be asked whether it did.
+    Unknown,
     /// It will not be tried again by itself.
     Failed,
     /// Its outcome is unknown and only a person may decide.
     Parked,
+    /// A person took it back.
+    Cancelled,
     /// It had ended before; nothing was called.
     Reused,
     /// The same key came with another input; nothing was called.
@@ -48,8 +54,11 @@ impl Decision {
         match self {
             Decision::Succeeded => "succeeded",
             Decision::Retry => "retry",
+            Decision::Waiting => "waiting",
+            Decision::Unknown => "unknown",
             Decision::Failed => "failed",
             Decision::Parked => "parked",
+            Decision::Cancelled => "cancelled",
             Decision::Reused => "reused",
             Decision::Conflict => "conflict",
             Decision::Deferred => "deferred",
@@ -249,8 +258,14 @@ impl Entry<'_> {
             Entry::WebhookRefused { status, .. } if *status >= 500 => Level::Error,
             Entry::WebhookRefused { .. } | Entry::RouteFailed { .. } | Entry::TooManyHops { .. } => Level::Warn,
             Entry::TaskAttempt { decision, .. } => match decision {
-                Decision::Succeeded | Decision::Reused | Decision::Deferred => Level::Info,
-                Decision::Retry | Decision::Failed | Decision::Conflict | Decision::Parked => Level::Warn,
+                Decision::Succeeded
+                | Decision::Waiting
+                | Decision::Cancelled
+                | Decision::Reused
+                | Decision::Deferred => Level::Info,
+                Decision::Retry | Decision::Unknown | Decision::Failed | Decision::Conflict | Decision::Parked => {
+                    Level::Warn
+                }
             },
             Entry::CatchUpFailed { passing: true, .. } => Level::Warn,
             Entry::CatchUpFailed { .. } | Entry::BridgeFailed { .. } => Level::Error,

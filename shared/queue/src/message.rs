@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use clawbridge_clock::Timestamp;
 use clawbridge_packed::{Encoding, Packed, UnpackError};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The version that this code writes and reads.
 const VERSION: u32 = 1;
@@ -110,8 +111,8 @@ pub struct ReplayMessage {
     pub again: bool,
 }
 
-/// Run a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Run a task, or look after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskMessage {
     /// Task id.
     pub task: String,
@@ -119,6 +120,51 @@ pub struct TaskMessage {
     /// nothing, so a message that SQS delivers twice cannot make a task run twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_attempt: Option<u32>,
+    /// A person decides about a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settle: Option<Settlement>,
+}
+
+impl TaskMessage {
+    /// The message of a task whose time has come.
+    #[must_use]
+    pub fn due(task: &str) -> TaskMessage {
+        TaskMessage { task: task.to_owned(), ..TaskMessage::default() }
+    }
+}
+
+/// A person's decision about a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// The attempt that they looked at: if the task has moved on since, this decides nothing.
+    pub after_attempt: u32,
+    /// What they decided.
+    #[serde(flatten)]
+    pub decision: Decision,
+}
+
+/// What a person decides about a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "decision", rename_all = "lowercase")]
+pub enum Decision {
+    /// It has been done.
+    Done {
+        /// What it returned; null if they do not know.
+        #[serde(default)]
+        result: Value,
+    },
+    /// It has failed.
+    Fail {
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// It is not to be done.
+    Cancel {
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
 }
 
 /// What a provider's handshake told: the secret of a source that waits for it. The queue is encrypted; nothing else sees it.
@@ -291,6 +337,23 @@ mod tests {
         }
     }
 
+    fn settle(decision: Decision) -> Message {
+        let settle = Some(Settlement { after_attempt: 2, decision });
+        Message::Task(TaskMessage { settle, ..TaskMessage::due("task_a") })
+    }
+
+    #[test]
+    fn a_task_message_from_before_persons_could_settle_is_read() {
+        for (text, after) in [
+            ("{\"v\":1,\"kind\":\"task\",\"task\":\"task_a\"}", None),
+            ("{\"v\":1,\"kind\":\"task\",\"task\":\"task_a\",\"retry_after_attempt\":3}", Some(3)),
+        ] {
+            let message = Message::Task(TaskMessage { retry_after_attempt: after, ..TaskMessage::due("task_a") });
+            assert_eq!(Message::decode(text).as_ref(), Ok(&message));
+            assert_eq!(message.encode().as_deref(), Ok(text));
+        }
+    }
+
     #[test]
     fn every_kind_of_message_is_read_back_as_it_was_written() {
         let messages = [
@@ -301,8 +364,13 @@ mod tests {
             }),
             Message::Part(PartMessage { nonce: "req-1".into(), index: 2, data: vec![0, 255] }),
             Message::Replay(ReplayMessage { event: "evt_a".into(), nonce: "n".into(), again: true }),
-            Message::Task(TaskMessage { task: "task_a".into(), retry_after_attempt: Some(3) }),
-            Message::Task(TaskMessage { task: "task_a".into(), retry_after_attempt: None }),
+            Message::Task(TaskMessage { retry_after_attempt: Some(3), ..TaskMessage::due("task_a") }),
+            Message::Task(TaskMessage::due("task_a")),
+            settle(Decision::Done { result: serde_json::json!({"id": 7}) }),
+            settle(Decision::Done { result: Value::Null }),
+            settle(Decision::Fail { reason: Some("no".into()) }),
+            settle(Decision::Fail { reason: None }),
+            settle(Decision::Cancel { reason: None }),
             Message::CatchUp(CatchUpMessage { source: Some("github".into()) }),
         ];
         for message in messages {

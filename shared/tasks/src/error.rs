@@ -37,6 +37,10 @@ pub enum Code {
     OutcomeUnknown,
     /// The worker died or was cut off in too many attempts.
     AttemptsExhausted,
+    /// A person decided that it has failed.
+    GivenUp,
+    /// A person took it back.
+    Cancelled,
 }
 
 impl Code {
@@ -59,6 +63,8 @@ impl Code {
             Code::AddressForbidden => "ADDRESS_FORBIDDEN",
             Code::OutcomeUnknown => "OUTCOME_UNKNOWN",
             Code::AttemptsExhausted => "ATTEMPTS_EXHAUSTED",
+            Code::GivenUp => "GIVEN_UP",
+            Code::Cancelled => "CANCELLED",
         }
     }
 }

@@ -1,11 +1,150 @@
-//! A task's record, read from its item.
+//! A task's record as an item: read, and written as an update.
 
-use crate::MAX_INPUT_BYTES;
+use crate::change::{Change, Fence};
 use crate::record::{Attempt, Origin, Record, RecordError, State};
+use crate::store::StoreError;
+use crate::{MAX_INPUT_BYTES, MAX_PACKED_BYTES};
+use aws_sdk_dynamodb::types::AttributeValue;
 use clawbridge_clock::Timestamp;
-use clawbridge_table::{Item, Reader, WrongAttribute};
+use clawbridge_packed::Packed;
+use clawbridge_table::{Item, Reader, WrongAttribute, b, n, s};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::time::Duration;
+
+/// A conditional update of one item.
+pub(crate) struct Write {
+    pub(crate) condition: String,
+    pub(crate) update: String,
+    pub(crate) names: HashMap<String, String>,
+    pub(crate) values: HashMap<String, AttributeValue>,
+}
+
+/// The attributes that the change writes, and those that it takes away.
+#[derive(Default)]
+struct Attributes {
+    set: Vec<(&'static str, AttributeValue)>,
+    remove: Vec<&'static str>,
+}
+
+impl Attributes {
+    fn set(&mut self, name: &'static str, value: AttributeValue) {
+        self.set.push((name, value));
+    }
+
+    fn keep(&mut self, name: &'static str, value: Option<AttributeValue>) {
+        match value {
+            Some(value) => self.set(name, value),
+            None => self.remove.push(name),
+        }
+    }
+
+    /// Under the condition that the item stands at the fence. Each name stands behind a `#`: some are DynamoDB's reserved words.
+    fn write(self, fence: Fence) -> Write {
+        let list = |names: Vec<String>| names.join(", ");
+        let set = list(self.set.iter().map(|(name, _)| format!("#{name} = :{name}")).collect());
+        let remove = list(self.remove.iter().map(|name| format!("#{name}")).collect());
+        let update = if remove.is_empty() { format!("SET {set}") } else { format!("SET {set} REMOVE {remove}") };
+        let named = |name: &&'static str| (format!("#{name}"), (*name).to_owned());
+        let names = self.set.iter().map(|(name, _)| name).chain(&self.remove).map(named).collect();
+        let mut values: HashMap<_, _> = self.set.into_iter().map(|(name, value)| (format!(":{name}"), value)).collect();
+        let condition = match fence {
+            Fence::Absent => "attribute_not_exists(id)".to_owned(),
+            Fence::At { state, attempt, looks } => {
+                values.insert(":seen_state".to_owned(), s(state.as_str()));
+                values.insert(":seen_attempt".to_owned(), n(i64::from(attempt)));
+                // No looks are written as no attribute.
+                let looked = if looks == 0 { "attribute_not_exists(#looks)" } else { "#looks = :seen_looks" };
+                if looks > 0 {
+                    values.insert(":seen_looks".to_owned(), n(i64::from(looks)));
+                }
+                format!("#state = :seen_state AND #attempt = :seen_attempt AND {looked}")
+            }
+        };
+        Write { condition, update, names, values }
+    }
+}
+
+/// The update that makes the item what the change says, where its fence holds.
+pub(crate) fn write(change: &Change) -> Result<Write, StoreError> {
+    let record = &change.after;
+    let mut to = Attributes::default();
+    let moment = |at: Timestamp| n(at.millis());
+    if change.fence == Fence::Absent {
+        let input = pack_input(&record.input)?;
+        to.set("tool", s(&record.tool));
+        to.set("task_key", s(&record.key));
+        if let Some(origin) = &record.origin {
+            to.set("event", s(&origin.event));
+            to.set("route", s(&origin.route));
+        }
+        to.set("input_hash", s(&record.input_hash));
+        to.set("input_encoding", s(input.encoding.as_str()));
+        to.set("input", b(input.bytes));
+        to.set("hops", n(i64::from(record.hops)));
+        to.set("created_at", moment(record.created_at));
+    }
+    to.set("state", s(record.state.as_str()));
+    to.set("attempt", n(i64::from(record.attempt)));
+    to.set("failures", n(i64::from(record.failures)));
+    to.set("lease_ms", n(millis(record.lease)));
+    to.set("updated_at", moment(record.updated_at));
+    to.set("expires_at", n(record.expires_at.seconds()));
+    to.set("holder", s(&record.writer));
+    to.keep("looks", (record.looks > 0).then(|| n(i64::from(record.looks))));
+    to.keep("lease_until", record.lease_until.map(moment));
+    to.keep("retry_at", record.retry_at.map(moment));
+    to.keep("replay", record.replay.as_deref().map(s));
+    to.keep("waiting", record.waiting.as_ref().map(json).transpose()?);
+    to.keep("error", record.error.as_ref().map(json).transpose()?);
+    if !record.attempts.is_empty() {
+        to.set("attempts", AttributeValue::L(record.attempts.iter().map(json).collect::<Result<_, _>>()?));
+    }
+    if let Some(result) = &record.result {
+        let packed = Packed::pack(result.to_string().as_bytes());
+        if packed.bytes.len() > MAX_PACKED_BYTES {
+            // The effect has happened; a result that is too large to keep must not make the task look undone.
+            to.set("result_omitted", AttributeValue::Bool(true));
+        } else {
+            to.set("result_encoding", s(packed.encoding.as_str()));
+            to.set("result", b(packed.bytes));
+        }
+    }
+    let day = record.updated_at.day();
+    to.keep("listed", record.state.is_listed().then(|| s(&listed(record.state, &day))));
+    // The day goes with `at`: the record moves to where its last change is looked for. One that goes well stays where it was made.
+    if change.fence == Fence::Absent || record.state.is_listed() {
+        to.set("day", s(&day));
+        to.set("at", moment(record.updated_at));
+    }
+    if change.fence == Fence::Absent {
+        // There is nothing to take away.
+        to.remove.clear();
+    }
+    Ok(to.write(change.fence))
+}
+
+/// The key of the index by state.
+pub(crate) fn listed(state: State, day: &str) -> String {
+    format!("{}#{day}", state.as_str())
+}
+
+fn pack_input(input: &Value) -> Result<Packed, StoreError> {
+    let text = input.to_string();
+    let packed = Packed::pack(text.as_bytes());
+    if text.len() > MAX_INPUT_BYTES || packed.bytes.len() > MAX_PACKED_BYTES {
+        return Err(StoreError::InputTooLarge { bytes: text.len(), max: MAX_PACKED_BYTES });
+    }
+    Ok(packed)
+}
+
+fn json(value: &impl serde::Serialize) -> Result<AttributeValue, StoreError> {
+    serde_json::to_string(value).map(AttributeValue::S).map_err(|error| StoreError::Table(error.to_string()))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
 
 /// The record in `item`.
 pub(crate) fn read(item: &Item) -> Result<Record, RecordError> {
@@ -28,10 +167,12 @@ fn record(from: Reader<'_>, id: &str) -> Result<Record, WrongAttribute> {
         input: value(from, "input", "input_encoding")?,
         state: State::parse(from.text("state")?).ok_or_else(|| WrongAttribute("state".to_owned()))?,
         attempt: from.number("attempt")?,
+        looks: from.optional("looks", Reader::number)?.unwrap_or(0),
         failures: from.number("failures")?,
         lease: Duration::from_millis(from.number("lease_ms")?),
         lease_until: from.optional("lease_until", moment)?,
         retry_at: from.optional("retry_at", moment)?,
+        waiting: from.optional("waiting", Reader::json)?,
         result: from.optional("result", |from, name| value(from, name, "result_encoding"))?,
         result_omitted: from.has("result_omitted"),
         error: from.optional("error", Reader::json)?,
@@ -40,6 +181,10 @@ fn record(from: Reader<'_>, id: &str) -> Result<Record, WrongAttribute> {
         replay: from.optional("replay", Reader::text)?.map(str::to_owned),
         created_at: moment(from, "created_at")?,
         updated_at: moment(from, "updated_at")?,
+        expires_at: from
+            .number::<i64>("expires_at")
+            .map(|seconds| Timestamp::from_millis(seconds.saturating_mul(1000)))?,
+        writer: from.optional("holder", Reader::text)?.unwrap_or_default().to_owned(),
     })
 }
 

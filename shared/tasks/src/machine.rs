@@ -1,25 +1,61 @@
 //! What happens to a task. Pure: no table, no queue, no clock and no dice of its own.
 //!
 //! ```text
-//! queued ─▶ running(lease, attempt) ─▶ succeeded | failed
-//!                │                 └─▶ queued (retry at)
-//!                └─▶ the lease ran out: the outcome is unknown ─▶ running again | parked, by the tool's effect
-//! failed, parked ─▶ running, when a person asks
+//! queued ─▶ running(lease, attempt) ─┬─▶ succeeded | failed
+//!    ▲                               ├─▶ queued (retry at)
+//!    │                               ├─▶ waiting (token, deadline) ─▶ as an answer says
+//!    │                               └─▶ unknown, also when the lease ran out: the upstream may have acted
+//!    └── not done ◀── verify ◀───────────┘
+//!                       ├─▶ done: succeeded
+//!                       └─▶ nobody can say, or there is no verify: parked
 //! ```
+//!
+//! Only what must not be repeated is ever unknown: other tools' lost attempts run again. A person may run again what failed, was parked or
+//! cancelled, settle what is parked or unknown, and cancel what is queued, waiting or parked.
+//!
+//! [`consider`] says what is to be done about a record, [`settle`] what an answer means, [`judge`] what a look at the upstream means. How
+//! a decision becomes a write is in [`change`](crate::change), in which order things are done in [`receipt`](crate::receipt).
 
 use crate::error::{Class, Code, TaskError};
 use crate::record::{Origin, Record, State};
+use crate::{CLOCK_MARGIN, RETENTION};
 use clawbridge_clock::Timestamp;
 use serde_json::Value;
 use std::time::Duration;
 
-/// What a tool declares about being called twice, as far as the machine cares.
+/// What a tool declares, as far as the machine cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Whether a call whose outcome is unknown may be made again (effects `read`, `idempotent` and `keyed`; not `unsafe`).
     pub repeatable: bool,
     /// How many attempts the upstream may make fail.
     pub max_failures: u32,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// How an unknown outcome can be found out.
+    pub verify: Option<Verify>,
+    /// How long the record is kept after its last change, and with it the result and the key.
+    pub retention: Duration,
+}
+
+/// A `verify` call, as far as the machine cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// How long the upstream may go on acting after the call was given up: nobody looks before.
+    pub settle: Duration,
+    /// How often it is asked when it does not answer.
+    pub max_looks: u32,
+}
+
+impl Policy {
+    /// What a task is treated as whose tool is not declared any more: nothing that is not known to be safe is repeated.
+    pub const UNKNOWN_TOOL: Policy = Policy {
+        repeatable: false,
+        max_failures: 1,
+        timeout: Duration::from_secs(1),
+        verify: None,
+        retention: RETENTION,
+    };
 }
 
 /// Claims beyond [`Policy::max_failures`] that a worker may fail to live through before the task is given up.
@@ -31,39 +67,79 @@ pub const MAX_BACKOFF: Duration = Duration::from_secs(15 * 60);
 /// The longest wait that an upstream's `Retry-After` makes.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Who wants a task run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask<'a> {
+/// A call that has less time than this, and less than its tool allows it, is not begun.
+pub const SHORTEST_CALL: Duration = Duration::from_millis(500);
+
+/// Who wants something of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
     /// An event's route, with the input that it mapped.
     Route {
         /// The event and the route.
-        origin: &'a Origin,
+        origin: Origin,
         /// Fingerprint of the input.
-        input_hash: &'a str,
+        input_hash: String,
     },
     /// An operator replays the event: what failed is run again.
     Replay {
         /// The event and the route.
-        origin: &'a Origin,
+        origin: Origin,
         /// Fingerprint of the input.
-        input_hash: &'a str,
+        input_hash: String,
         /// Names the replay: one asks once, however often its message comes.
-        nonce: &'a str,
+        nonce: String,
     },
     /// The task's own message: its time has come.
     Due,
-    /// A person, who saw this many attempts.
+    /// A person, who saw this many attempts. If the task has moved on since, they ask for nothing.
     Person {
         /// The attempt that they looked at.
         after_attempt: u32,
+        /// What they want.
+        wish: Wish,
+    },
+    /// The upstream's answer to a task that waits for it.
+    Answer {
+        /// Names the answer: [`Waiting::token`](crate::Waiting::token).
+        token: String,
+        /// The answer, as a call's.
+        answer: Result<Value, TaskError>,
+    },
+}
+
+/// What a person wants of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wish {
+    /// Run it (again): failed, parked, cancelled, unknown; queued: now.
+    Retry,
+    /// It has been done: parked, unknown.
+    Done {
+        /// What it returned, as far as they know.
+        result: Value,
+    },
+    /// Leave it: parked, unknown.
+    Fail {
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Take it back: queued, waiting, parked.
+    Cancel {
+        /// Why.
+        reason: Option<String>,
     },
 }
 
 /// What to do about a task that has a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// Claim it (fenced by the record's attempt and state) and run it.
+    /// Claim it and call the tool.
     Run,
+    /// Ask the tool's `verify` whether it was done.
+    Look,
+    /// Ask how far the upstream has come with it.
+    Poll,
+    /// The answer that it waited for has come, or never will.
+    Resume(Result<Value, TaskError>),
     /// It has ended: use what is kept.
     Ended,
     /// The key stands for another input.
@@ -73,15 +149,13 @@ pub enum Verdict {
         /// When.
         at: Timestamp,
     },
-    /// Give it up with this error (fenced).
-    Fail(TaskError),
-    /// Park it with this error (fenced).
-    Park(TaskError),
+    /// Write this down: nothing is called.
+    Close(Outcome),
 }
 
 /// What to do about `record`, given who asks.
 #[must_use]
-pub fn consider(record: &Record, ask: &Ask<'_>, policy: Policy, now: Timestamp) -> Verdict {
+pub fn consider(record: &Record, ask: &Ask, policy: Policy, now: Timestamp) -> Verdict {
     if let Ask::Route { origin, input_hash } | Ask::Replay { origin, input_hash, .. } = ask
         && record.input_hash != *input_hash
         // The same event through the same route is the same piece of work even where the configuration has changed since it
@@ -90,56 +164,147 @@ pub fn consider(record: &Record, ask: &Ask<'_>, policy: Policy, now: Timestamp) 
     {
         return Verdict::Conflict;
     }
+    let wish = match ask {
+        Ask::Person { after_attempt, wish } if *after_attempt == record.attempt => Some(wish),
+        Ask::Person { .. } | Ask::Route { .. } | Ask::Replay { .. } | Ask::Due | Ask::Answer { .. } => None,
+    };
+    if let Some(verdict) = wish.and_then(|wish| fulfil(record, wish)) {
+        return verdict;
+    }
     match record.state {
-        State::Succeeded => Verdict::Ended,
-        State::Failed | State::Parked => match ask {
-            Ask::Person { after_attempt } if *after_attempt == record.attempt => Verdict::Run,
-            Ask::Replay { nonce, .. } if record.state == State::Failed && record.replay.as_deref() != Some(nonce) => {
-                Verdict::Run
+        State::Succeeded | State::Parked | State::Cancelled => Verdict::Ended,
+        State::Failed => match ask {
+            Ask::Replay { nonce, .. } if record.replay.as_deref() != Some(nonce) => Verdict::Run,
+            Ask::Replay { .. } | Ask::Person { .. } | Ask::Route { .. } | Ask::Due | Ask::Answer { .. } => {
+                Verdict::Ended
             }
-            Ask::Person { .. } | Ask::Replay { .. } | Ask::Route { .. } | Ask::Due => Verdict::Ended,
         },
         State::Queued => match record.retry_at {
-            Some(at)
-                if at > now && !matches!(ask, Ask::Person { after_attempt } if *after_attempt == record.attempt) =>
-            {
-                Verdict::Later { at }
-            }
+            Some(at) if at > now => Verdict::Later { at },
             _ => Verdict::Run,
         },
         State::Running => match record.lease_until {
             Some(until) if until > now => Verdict::Later { at: until },
             _ => after_lost_attempt(record, policy),
         },
+        State::Unknown => match (policy.repeatable, policy.verify, record.retry_at) {
+            // The tool is declared otherwise by now.
+            (true, ..) => Verdict::Run,
+            (false, None, _) => Verdict::Close(Outcome::Parked { error: for_a_person(lost(record), NO_VERIFY) }),
+            (false, Some(_), Some(at)) if at > now => Verdict::Later { at },
+            (false, Some(_), _) => Verdict::Look,
+        },
+        State::Waiting => wait_on(record, ask, now),
     }
 }
+
+/// What a person's wish leads to, where it concerns the task's state.
+fn fulfil(record: &Record, wish: &Wish) -> Option<Verdict> {
+    let by_person = |code, reason: &Option<String>, default: &str| {
+        let reason = reason.as_deref().unwrap_or(default);
+        let may_have_acted = record.error.as_ref().is_some_and(|error| error.may_have_acted);
+        TaskError { may_have_acted, ..TaskError::unsent(code, Class::Client, reason) }
+    };
+    match (record.state, wish) {
+        (State::Failed | State::Parked | State::Cancelled | State::Unknown | State::Queued, Wish::Retry) => {
+            Some(Verdict::Run)
+        }
+        (State::Parked | State::Unknown, Wish::Done { result }) => {
+            Some(Verdict::Close(Outcome::Succeeded { result: result.clone() }))
+        }
+        (State::Parked | State::Unknown, Wish::Fail { reason }) => {
+            let error = by_person(Code::GivenUp, reason, "a person decided that it has failed");
+            Some(Verdict::Close(Outcome::Failed { error }))
+        }
+        (State::Queued | State::Waiting | State::Parked, Wish::Cancel { reason }) => {
+            let error = by_person(Code::Cancelled, reason, "a person took it back");
+            Some(Verdict::Close(Outcome::Cancelled { error }))
+        }
+        (State::Running | State::Waiting | State::Succeeded, Wish::Retry)
+        | (
+            State::Queued | State::Running | State::Waiting | State::Succeeded | State::Failed | State::Cancelled,
+            Wish::Done { .. } | Wish::Fail { .. },
+        )
+        | (
+            State::Running | State::Unknown | State::Succeeded | State::Failed | State::Cancelled,
+            Wish::Cancel { .. },
+        ) => None,
+    }
+}
+
+/// A task that waits for an answer: it has come, it is to be asked for, or it never came.
+fn wait_on(record: &Record, ask: &Ask, now: Timestamp) -> Verdict {
+    let Some(waiting) = &record.waiting else {
+        let message = "what the task waits for is not in its record any more";
+        return Verdict::Resume(Err(never_answered(message)));
+    };
+    match ask {
+        Ask::Answer { token, answer } if *token == waiting.token => Verdict::Resume(answer.clone()),
+        Ask::Answer { .. } | Ask::Due | Ask::Route { .. } | Ask::Replay { .. } | Ask::Person { .. } => {
+            match record.retry_at {
+                _ if waiting.deadline <= now => {
+                    Verdict::Resume(Err(never_answered("the upstream took the call and never said what came of it")))
+                }
+                Some(at) if at > now => Verdict::Later { at: at.min(waiting.deadline) },
+                _ => Verdict::Poll,
+            }
+        }
+    }
+}
+
+fn never_answered(message: &str) -> TaskError {
+    TaskError { may_have_acted: true, ..TaskError::unsent(Code::Timeout, Class::Transient, message) }
+}
+
+const NO_VERIFY: &str = "look at the upstream, then settle the task";
 
 /// The lease ran out: the worker died, was cut off, or could not write. The request may have been sent.
 fn after_lost_attempt(record: &Record, policy: Policy) -> Verdict {
-    if !policy.repeatable {
-        return Verdict::Park(TaskError {
-            may_have_acted: true,
-            ..TaskError::unsent(
-                Code::OutcomeUnknown,
-                Class::Unknown,
-                "the worker was lost during a call that must not be made twice; look at the upstream, then retry the task or leave it",
-            )
-        });
+    if policy.repeatable {
+        return match exhausted(record, policy) {
+            Some(error) => Verdict::Close(Outcome::Failed { error: TaskError { may_have_acted: true, ..error } }),
+            None => Verdict::Run,
+        };
     }
-    if record.attempt >= policy.max_failures.saturating_add(CRASH_ALLOWANCE) {
-        return Verdict::Fail(TaskError {
-            may_have_acted: true,
-            ..TaskError::unsent(
-                Code::AttemptsExhausted,
-                Class::Unknown,
-                format!("{} attempts were not lived through; see the function's log", record.attempt),
-            )
-        });
-    }
-    Verdict::Run
+    let error = TaskError {
+        may_have_acted: true,
+        ..TaskError::unsent(
+            Code::OutcomeUnknown,
+            Class::Unknown,
+            "the worker was lost during a call that must not be made twice",
+        )
+    };
+    Verdict::Close(match policy.verify {
+        Some(verify) => {
+            // No call goes on beyond its lease, so this is when the upstream was left alone at the latest.
+            let look_at = record.lease_until.unwrap_or(record.updated_at).plus(verify.settle);
+            Outcome::Unknown { error, look_at, failures: record.failures }
+        }
+        None => Outcome::Parked { error: for_a_person(error, NO_VERIFY) },
+    })
 }
 
-/// How an attempt leaves its task.
+/// Whether the task has cost more attempts than it can have needed: each of them ended its worker.
+fn exhausted(record: &Record, policy: Policy) -> Option<TaskError> {
+    (record.attempt >= policy.max_failures.saturating_add(CRASH_ALLOWANCE)).then(|| {
+        let message = format!("{} attempts were not lived through; see the function's log", record.attempt);
+        TaskError::unsent(Code::AttemptsExhausted, Class::Unknown, message)
+    })
+}
+
+/// What made the outcome unknown.
+fn lost(record: &Record) -> TaskError {
+    record.error.clone().unwrap_or_else(|| TaskError {
+        may_have_acted: true,
+        ..TaskError::unsent(Code::OutcomeUnknown, Class::Unknown, "the outcome is unknown")
+    })
+}
+
+fn for_a_person(error: TaskError, advice: &str) -> TaskError {
+    TaskError { message: format!("{}; {advice}", error.message), ..error }
+}
+
+/// How an attempt, a look or a person leaves a task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// Done.
@@ -156,6 +321,24 @@ pub enum Outcome {
         /// How many attempts the upstream has made fail by now.
         failures: u32,
     },
+    /// The upstream took it and answers later.
+    Waiting {
+        /// Names the answer.
+        token: String,
+        /// When the upstream is asked how far it has come; the deadline if never.
+        look_at: Timestamp,
+        /// When it is given up waiting.
+        deadline: Timestamp,
+    },
+    /// The upstream may have acted; its `verify` is asked at `look_at`.
+    Unknown {
+        /// Why.
+        error: TaskError,
+        /// When.
+        look_at: Timestamp,
+        /// How many attempts the upstream has made fail by now.
+        failures: u32,
+    },
     /// Given up.
     Failed {
         /// Why.
@@ -166,6 +349,40 @@ pub enum Outcome {
         /// Why.
         error: TaskError,
     },
+    /// A person took it back.
+    Cancelled {
+        /// Why.
+        error: TaskError,
+    },
+}
+
+impl Outcome {
+    /// The state that it leaves the task in.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self {
+            Outcome::Succeeded { .. } => State::Succeeded,
+            Outcome::Retry { .. } => State::Queued,
+            Outcome::Waiting { .. } => State::Waiting,
+            Outcome::Unknown { .. } => State::Unknown,
+            Outcome::Failed { .. } => State::Failed,
+            Outcome::Parked { .. } => State::Parked,
+            Outcome::Cancelled { .. } => State::Cancelled,
+        }
+    }
+
+    /// Why, unless it succeeded or goes on.
+    #[must_use]
+    pub fn error(&self) -> Option<&TaskError> {
+        match self {
+            Outcome::Succeeded { .. } | Outcome::Waiting { .. } => None,
+            Outcome::Retry { error, .. }
+            | Outcome::Unknown { error, .. }
+            | Outcome::Failed { error }
+            | Outcome::Parked { error }
+            | Outcome::Cancelled { error } => Some(error),
+        }
+    }
 }
 
 /// What an attempt's answer means for its task, which the upstream has made fail `failures` times before.
@@ -177,26 +394,98 @@ pub fn settle(answer: Result<Value, TaskError>, failures: u32, policy: Policy, n
         Ok(result) => return Outcome::Succeeded { result },
         Err(error) => error,
     };
+    let in_doubt = error.may_have_acted && !policy.repeatable;
+    if let Some(verify) = policy.verify.filter(|_| in_doubt) {
+        // An answer that cannot be read leaves it as open whether the upstream acted as no answer does.
+        return Outcome::Unknown { error, look_at: now.plus(verify.settle), failures: failures.saturating_add(1) };
+    }
     match error.class {
-        Class::Transient | Class::Server => {
-            if error.may_have_acted && !policy.repeatable {
-                return Outcome::Parked { error };
-            }
-            if failures.saturating_add(1) >= policy.max_failures {
-                return Outcome::Failed { error };
-            }
-            let asked = error.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-            let at = now.plus(backoff(failures, dice).max(asked));
-            Outcome::Retry { error, at, failures: failures.saturating_add(1) }
-        }
+        Class::Transient | Class::Server if in_doubt => Outcome::Parked { error },
+        Class::Transient | Class::Server => again(error, failures.saturating_add(1), policy, now, dice),
         Class::Client | Class::Auth | Class::Missing | Class::Unknown => Outcome::Failed { error },
     }
+}
+
+/// Another attempt after backoff, or none if the upstream has made `failures` of them fail.
+fn again(error: TaskError, failures: u32, policy: Policy, now: Timestamp, dice: f64) -> Outcome {
+    if failures >= policy.max_failures {
+        return Outcome::Failed { error };
+    }
+    let asked = error.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+    let at = now.plus(backoff(failures.saturating_sub(1), dice).max(asked));
+    Outcome::Retry { error, at, failures }
 }
 
 /// What an attempt means that ended before anything was sent, for the bridge's own reasons: another one, which costs the task nothing.
 #[must_use]
 pub fn postpone(error: TaskError, failures: u32, now: Timestamp, dice: f64) -> Outcome {
     Outcome::Retry { error, at: now.plus(backoff(0, dice)), failures }
+}
+
+/// What a look at the upstream found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    /// It was done.
+    Done {
+        /// What the tool is said to have returned.
+        result: Value,
+    },
+    /// It was not done.
+    NotDone,
+    /// The look was answered, and nobody can say.
+    Undecided {
+        /// Why not, for the person who has to.
+        reason: String,
+    },
+    /// The look itself failed.
+    Failed(TaskError),
+}
+
+/// What a look at the upstream means for a task whose outcome is unknown.
+#[must_use]
+pub fn judge(record: &Record, finding: Finding, policy: Policy, now: Timestamp, dice: f64) -> Outcome {
+    let error = lost(record);
+    match finding {
+        Finding::Done { result } => Outcome::Succeeded { result },
+        Finding::NotDone => {
+            let known = TaskError { may_have_acted: false, ..for_a_person(error, "verify found that it was not done") };
+            match known.class {
+                Class::Client | Class::Auth | Class::Missing | Class::Unknown if known.code != Code::OutcomeUnknown => {
+                    Outcome::Failed { error: known }
+                }
+                _ => match exhausted(record, policy) {
+                    Some(error) => Outcome::Failed { error },
+                    None => again(known, record.failures, policy, now, dice),
+                },
+            }
+        }
+        Finding::Undecided { reason } => {
+            Outcome::Parked { error: for_a_person(error, &format!("verify could not tell ({reason}); {NO_VERIFY}")) }
+        }
+        Finding::Failed(look) => {
+            let looks = record.looks.saturating_add(1);
+            let passing = matches!(look.class, Class::Transient | Class::Server);
+            if !passing || looks >= policy.verify.map_or(0, |verify| verify.max_looks) {
+                let reason = format!("verify failed with {} ({}); {NO_VERIFY}", look.code.as_str(), look.message);
+                return Outcome::Parked { error: for_a_person(error, &reason) };
+            }
+            let asked = look.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+            let look_at = now.plus(backoff(record.looks, dice).max(asked));
+            Outcome::Unknown { error, look_at, failures: record.failures }
+        }
+    }
+}
+
+/// How long a call may take that is begun now, under the lease of `record` and in an invocation that is to have written down the outcome
+/// by `end`. `None`: too little is left to begin it.
+///
+/// A call that went on beyond its lease could act while another worker has the task: this is what a lease is worth, as long as clocks
+/// differ by less than [`CLOCK_MARGIN`].
+#[must_use]
+pub fn time_for_call(record: &Record, timeout: Duration, now: Timestamp, end: Timestamp) -> Option<Duration> {
+    let leased = record.lease_until.map_or(Duration::ZERO, |until| now.until(until.minus(CLOCK_MARGIN)));
+    let time = timeout.min(leased).min(now.until(end));
+    (time >= timeout.min(SHORTEST_CALL)).then_some(time)
 }
 
 /// Full jitter: anywhere between nothing and one second doubled `failures` times, at most [`MAX_BACKOFF`].
@@ -208,192 +497,5 @@ pub fn backoff(failures: u32, dice: f64) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
-    const REPEATABLE: Policy = Policy { repeatable: true, max_failures: 5 };
-    const UNSAFE: Policy = Policy { repeatable: false, max_failures: 5 };
-
-    fn origin() -> Origin {
-        Origin { event: "evt_1".into(), route: "r".into() }
-    }
-
-    fn record(state: State) -> Record {
-        Record {
-            id: "task_1".into(),
-            tool: "t".into(),
-            key: "k".into(),
-            origin: Some(origin()),
-            input_hash: "h".into(),
-            input: json!({}),
-            state,
-            attempt: 2,
-            failures: 1,
-            lease: Duration::from_secs(15),
-            lease_until: None,
-            retry_at: None,
-            result: None,
-            result_omitted: false,
-            error: None,
-            attempts: Vec::new(),
-            hops: 0,
-            replay: None,
-            created_at: NOW,
-            updated_at: NOW,
-        }
-    }
-
-    fn at(offset: i64) -> Option<Timestamp> {
-        Some(Timestamp::from_millis(NOW.millis() + offset))
-    }
-
-    #[test]
-    fn each_state_answers_each_asker_as_the_design_says() {
-        let here = origin();
-        let there = Origin { event: "evt_2".into(), route: "r".into() };
-        let route = Ask::Route { origin: &here, input_hash: "h" };
-        let replay = Ask::Replay { origin: &here, input_hash: "h", nonce: "replay-1" };
-        let same_person = Ask::Person { after_attempt: 2 };
-        let late_person = Ask::Person { after_attempt: 1 };
-        let other_event = Ask::Route { origin: &there, input_hash: "other" };
-        let other_mapping = Ask::Route { origin: &here, input_hash: "other" };
-        let held = Record { lease_until: at(1), ..record(State::Running) };
-        let lost = Record { lease_until: at(0), ..record(State::Running) };
-        let replayed = Record { replay: Some("replay-1".into()), ..record(State::Failed) };
-        let resting = Record { retry_at: at(1), ..record(State::Queued) };
-        let cases: Vec<(&str, Record, &Ask<'_>, Verdict)> = vec![
-            ("done is done", record(State::Succeeded), &route, Verdict::Ended),
-            ("done is done for a person too", record(State::Succeeded), &same_person, Verdict::Ended),
-            ("failed stays failed for a repeat", record(State::Failed), &route, Verdict::Ended),
-            ("failed stays failed for its own late message", record(State::Failed), &Ask::Due, Verdict::Ended),
-            ("a replay runs what failed", record(State::Failed), &replay, Verdict::Run),
-            ("a replay's second message does nothing", replayed, &replay, Verdict::Ended),
-            ("a person runs what failed", record(State::Failed), &same_person, Verdict::Run),
-            ("a person's second message does nothing", record(State::Failed), &late_person, Verdict::Ended),
-            ("a replay leaves what is parked", record(State::Parked), &replay, Verdict::Ended),
-            ("a person runs what is parked", record(State::Parked), &same_person, Verdict::Run),
-            ("its time has come", record(State::Queued), &Ask::Due, Verdict::Run),
-            (
-                "its time has not come",
-                resting.clone(),
-                &Ask::Due,
-                Verdict::Later { at: Timestamp::from_millis(1_000_001) },
-            ),
-            ("a person does not wait", resting.clone(), &same_person, Verdict::Run),
-            (
-                "a person who saw an earlier attempt does",
-                resting,
-                &late_person,
-                Verdict::Later { at: Timestamp::from_millis(1_000_001) },
-            ),
-            ("somebody is at it", held.clone(), &route, Verdict::Later { at: Timestamp::from_millis(1_000_001) }),
-            (
-                "even a person waits for a lease",
-                held,
-                &same_person,
-                Verdict::Later { at: Timestamp::from_millis(1_000_001) },
-            ),
-            ("the worker was lost", lost, &Ask::Due, Verdict::Run),
-            ("the same key with another input", record(State::Succeeded), &other_event, Verdict::Conflict),
-            ("the same event mapped by a newer configuration", record(State::Queued), &other_mapping, Verdict::Run),
-        ];
-        for (name, record, ask, verdict) in cases {
-            assert_eq!(consider(&record, ask, REPEATABLE, NOW), verdict, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_lost_attempt_of_an_unsafe_tool_is_parked() {
-        let lost = Record { lease_until: at(-1), ..record(State::Running) };
-        let Verdict::Park(error) = consider(&lost, &Ask::Due, UNSAFE, NOW) else { panic!("not parked") };
-        assert_eq!(error.code, Code::OutcomeUnknown);
-    }
-
-    #[test]
-    fn a_task_that_kills_its_worker_each_time_is_given_up() {
-        let killer = Record { attempt: 25, lease_until: at(-1), ..record(State::Running) };
-        let Verdict::Fail(error) = consider(&killer, &Ask::Due, REPEATABLE, NOW) else { panic!("not given up") };
-        assert_eq!(error.code, Code::AttemptsExhausted);
-    }
-
-    #[test]
-    fn each_class_of_failure_leads_where_the_design_says() {
-        let failure =
-            |class, may_have_acted| TaskError { may_have_acted, ..TaskError::unsent(Code::Unavailable, class, "") };
-        // (class, may have acted, failures before, policy) → decision
-        let cases = [
-            (Class::Transient, false, 0, REPEATABLE, "retry"),
-            (Class::Transient, true, 3, REPEATABLE, "retry"),
-            (Class::Transient, false, 4, REPEATABLE, "failed"),
-            (Class::Transient, false, 0, UNSAFE, "retry"),
-            (Class::Transient, true, 0, UNSAFE, "parked"),
-            (Class::Server, true, 0, REPEATABLE, "retry"),
-            (Class::Server, true, 0, UNSAFE, "parked"),
-            (Class::Server, true, 4, UNSAFE, "parked"),
-            (Class::Client, true, 0, REPEATABLE, "failed"),
-            (Class::Auth, false, 0, REPEATABLE, "failed"),
-            (Class::Missing, true, 0, UNSAFE, "failed"),
-            (Class::Unknown, true, 0, REPEATABLE, "failed"),
-        ];
-        for (class, may_have_acted, failures, policy, expected) in cases {
-            let decision = match settle(Err(failure(class, may_have_acted)), failures, policy, NOW, 0.5) {
-                Outcome::Succeeded { .. } => "succeeded",
-                Outcome::Retry { .. } => "retry",
-                Outcome::Failed { .. } => "failed",
-                Outcome::Parked { .. } => "parked",
-            };
-            assert_eq!(
-                decision, expected,
-                "{class:?}, may have acted {may_have_acted}, {failures} failures, {policy:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn only_what_the_upstream_made_fail_is_counted() {
-        let error = TaskError::unsent(Code::Timeout, Class::Transient, "");
-        let count = |outcome| match outcome {
-            Outcome::Retry { failures, .. } => failures,
-            other => panic!("no retry: {other:?}"),
-        };
-        assert_eq!(count(settle(Err(error.clone()), 2, REPEATABLE, NOW, 0.5)), 3);
-        assert_eq!(count(postpone(error, 4, NOW, 0.5)), 4);
-    }
-
-    #[test]
-    fn retry_after_is_honoured_up_to_a_day() {
-        let asked = |seconds| TaskError {
-            retry_after: Some(Duration::from_secs(seconds)),
-            ..TaskError::unsent(Code::RateLimited, Class::Transient, "")
-        };
-        for (seconds, waited) in [(120, 120), (1_000_000, 86_400)] {
-            let Outcome::Retry { at, .. } = settle(Err(asked(seconds)), 0, REPEATABLE, NOW, 0.999) else {
-                panic!("no retry")
-            };
-            assert_eq!(NOW.until(at), Duration::from_secs(waited));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn backoff_lies_between_nothing_and_its_ceiling(failures in 0u32..100, dice in 0.0f64..1.0) {
-            let wait = backoff(failures, dice);
-            prop_assert!(wait <= MAX_BACKOFF);
-            prop_assert!(failures >= 9 || wait < Duration::from_secs(1 << failures));
-        }
-
-        #[test]
-        fn an_unsafe_call_that_may_have_acted_is_never_repeated_by_itself(
-            class in prop_oneof![Just(Class::Transient), Just(Class::Server), Just(Class::Client), Just(Class::Unknown)],
-            failures in 0u32..10, dice in 0.0f64..1.0,
-        ) {
-            let error = TaskError { may_have_acted: true, ..TaskError::unsent(Code::Timeout, class, "") };
-            let outcome = settle(Err(error), failures, UNSAFE, NOW, dice);
-            let repeated = matches!(outcome, Outcome::Retry { .. });
-            prop_assert!(!repeated);
-        }
-    }
-}
+#[path = "machine_tests.rs"]
+mod tests;

@@ -15,17 +15,32 @@ pub enum State {
     Queued,
     /// Somebody is at it until [`Record::lease_until`]; after that its outcome is unknown.
     Running,
+    /// The upstream took it and answers later: see [`Record::waiting`].
+    Waiting,
+    /// Nobody knows whether the upstream acted, and it must not act twice: its `verify` is asked at [`Record::retry_at`].
+    Unknown,
     /// Done; the result is kept.
     Succeeded,
     /// Given up; the error is kept.
     Failed,
     /// Its outcome is unknown and it must not be repeated: a person decides.
     Parked,
+    /// A person took it back.
+    Cancelled,
 }
 
 impl State {
     /// All of them, for commands and indexes.
-    pub const ALL: [State; 5] = [State::Queued, State::Running, State::Succeeded, State::Failed, State::Parked];
+    pub const ALL: [State; 8] = [
+        State::Queued,
+        State::Running,
+        State::Waiting,
+        State::Unknown,
+        State::Succeeded,
+        State::Failed,
+        State::Parked,
+        State::Cancelled,
+    ];
 
     /// The word for it.
     #[must_use]
@@ -33,9 +48,30 @@ impl State {
         match self {
             State::Queued => "queued",
             State::Running => "running",
+            State::Waiting => "waiting",
+            State::Unknown => "unknown",
             State::Succeeded => "succeeded",
             State::Failed => "failed",
             State::Parked => "parked",
+            State::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing happens any more unless somebody asks.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        match self {
+            State::Succeeded | State::Failed | State::Parked | State::Cancelled => true,
+            State::Queued | State::Running | State::Waiting | State::Unknown => false,
+        }
+    }
+
+    /// Whether it is found by its state: somebody may have to look after it. Kept to these, the healthy path writes no such index entry.
+    #[must_use]
+    pub fn is_listed(self) -> bool {
+        match self {
+            State::Queued | State::Waiting | State::Unknown | State::Failed | State::Parked => true,
+            State::Running | State::Succeeded | State::Cancelled => false,
         }
     }
 
@@ -55,17 +91,54 @@ pub struct Origin {
     pub route: String,
 }
 
-/// One attempt that ended, as the record remembers it.
+/// A task that may not have a record yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewTask {
+    /// Tool name.
+    pub tool: String,
+    /// Idempotency key within the tool.
+    pub key: String,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The input.
+    pub input: Value,
+    /// The event's hops.
+    pub hops: u32,
+}
+
+/// What a task waits for that the upstream has taken and answers later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Names the answer. Who brings one must bring this as well. Not a secret: keep a hash here of what is one.
+    pub token: String,
+    /// When it is given up waiting: what then is unknown.
+    pub deadline: Timestamp,
+}
+
+/// Who settled what the worker did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// The tool's `verify`.
+    Verify,
+    /// A person.
+    Person,
+}
+
+/// One thing that was done about a task, as the record remembers it: mostly an attempt that ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Its number, from 1.
+    /// The attempt's number, from 1.
     pub n: u32,
     /// When it ended.
     pub at: Timestamp,
     /// How long the call took, milliseconds.
     pub ms: u64,
-    /// `succeeded`, `retry`, `failed` or `parked`.
+    /// `succeeded`, `retry`, `waiting`, `unknown`, `failed`, `parked` or `cancelled`.
     pub decision: String,
+    /// Whose decision it was, unless the answer's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
     /// HTTP status of the upstream, if it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -93,14 +166,19 @@ pub struct Record {
     pub state: State,
     /// Claims so far; the fence.
     pub attempt: u32,
+    /// How often it has been looked at since the last claim, while its outcome is unknown or it waits. Part of the fence.
+    pub looks: u32,
     /// Attempts that the upstream made fail. Attempts that the worker did not live to finish are not among them.
     pub failures: u32,
     /// How long one claim holds.
     pub lease: Duration,
     /// Until when the present claim holds.
     pub lease_until: Option<Timestamp>,
-    /// When it may run next.
+    /// When it may run next, or is looked at next.
     pub retry_at: Option<Timestamp>,
+    /// What it waits for, in the state [`State::Waiting`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// What the tool returned. `None` also where it was too large to keep (then `result_omitted`).
     pub result: Option<Value>,
     /// The result was too large to keep.
@@ -117,6 +195,11 @@ pub struct Record {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// When the table forgets it, and so its key. Whole seconds count.
+    pub expires_at: Timestamp,
+    /// Who wrote it last: random, so that a write whose answer got lost on the way can be recognised as one's own.
+    #[serde(skip)]
+    pub writer: String,
 }
 
 /// A record that cannot be read.

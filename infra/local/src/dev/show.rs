@@ -96,13 +96,15 @@ fn words(entry: &Entry<'_>) -> (&'static str, String) {
                 Decision::Reused | Decision::Conflict | Decision::Deferred => {
                     format!("{task}  {tool}  {word}{code}{reason}")
                 }
-                Decision::Retry => {
+                Decision::Retry | Decision::Unknown | Decision::Waiting => {
                     let wait = f64::from(u32::try_from(retry_in_ms.unwrap_or(0)).unwrap_or(u32::MAX)) / 1000.0;
-                    format!(
-                        "{task}  {tool}  attempt {attempt} →{status}{code} in {ms} ms, again in {wait:.1} s{reason}"
-                    )
+                    let next = match decision {
+                        Decision::Retry => format!("again in {wait:.1} s"),
+                        _ => format!("{word}, looked at in {wait:.1} s"),
+                    };
+                    format!("{task}  {tool}  attempt {attempt} →{status}{code} in {ms} ms, {next}{reason}")
                 }
-                Decision::Succeeded | Decision::Failed | Decision::Parked => {
+                Decision::Succeeded | Decision::Failed | Decision::Parked | Decision::Cancelled => {
                     format!("{task}  {tool}  attempt {attempt} →{status}{code} {word} in {ms} ms{reason}")
                 }
             };

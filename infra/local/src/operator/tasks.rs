@@ -1,15 +1,15 @@
-//! `tasks list|show|retry`.
+//! `tasks list|show|retry|settle|cancel`.
 
 use super::events::{days, period};
 use super::print_json;
 use super::reach::{Reached, unreachable};
 use super::table;
-use crate::cli::{Global, ListArgs, TasksCommand};
+use crate::cli::{Global, ListArgs, SettleArgs, TasksCommand};
 use crate::failure::Failure;
 use crate::out::say;
 use clawbridge_clock::Timestamp;
-use clawbridge_queue::{Message, TaskMessage};
-use clawbridge_tasks::{Record, State};
+use clawbridge_queue::{Decision, Message, Settlement, TaskMessage};
+use clawbridge_tasks::{By, Record, State};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -19,6 +19,13 @@ pub(crate) async fn run(global: &Global, command: TasksCommand) -> Result<(), Fa
         TasksCommand::List { state, list: args } => list(&reached, state, &args, global.json).await,
         TasksCommand::Show(args) => show(&reached, &args.id, global.json).await,
         TasksCommand::Retry(args) => retry(&reached, &args.id, global.json).await,
+        TasksCommand::Settle(args) => settle(&reached, args, global.json).await,
+        TasksCommand::Cancel { id, reason } => {
+            let cancellable = [State::Queued, State::Waiting, State::Parked];
+            let task = get_in(&reached, &id, &cancellable, "NOT_CANCELLABLE", "be cancelled").await?;
+            let message = settlement(&task, Decision::Cancel { reason });
+            ask(&reached, &task, message, "to be cancelled", global.json).await
+        }
     }
 }
 
@@ -75,7 +82,7 @@ fn brief(task: &Record) -> Value {
 async fn show(reached: &Reached, id: &str, json: bool) -> Result<(), Failure> {
     let task = get(reached, id).await?;
     let mut whole = json!(task);
-    for name in ["created_at", "updated_at", "lease_until", "retry_at"] {
+    for name in ["created_at", "updated_at", "lease_until", "retry_at", "expires_at"] {
         if let Some(millis) = whole[name].as_i64() {
             whole[name] = json!(Timestamp::from_millis(millis).rfc3339());
         }
@@ -92,14 +99,22 @@ async fn show(reached: &Reached, id: &str, json: bool) -> Result<(), Failure> {
     }
     say!("state     {}", task.state.as_str());
     if let Some(at) = task.retry_at {
-        say!("again     {at}");
+        let label = if task.state == State::Queued { "again" } else { "looked at" };
+        say!("{label:<10}{at}");
     }
     say!("created   {}", task.created_at);
     say!("changed   {}", task.updated_at);
+    say!("kept      until {}", task.expires_at);
     for attempt in &task.attempts {
         let status = attempt.status.map(|status| format!(" {status}")).unwrap_or_default();
         let code = attempt.code.as_ref().map(|code| format!(" {code}")).unwrap_or_default();
-        say!("attempt   {} at {}: {}{status}{code} in {} ms", attempt.n, attempt.at, attempt.decision, attempt.ms);
+        let by = match attempt.by {
+            Some(By::Verify) => " by verify",
+            Some(By::Person) => " by a person",
+            None => "",
+        };
+        let (n, at, decision, ms) = (attempt.n, attempt.at, &attempt.decision, attempt.ms);
+        say!("attempt   {n} at {at}: {decision}{by}{status}{code} in {ms} ms");
     }
     if let Some(error) = &task.error {
         say!("error     {}: {}", error.code.as_str(), error.message);
@@ -117,21 +132,65 @@ async fn show(reached: &Reached, id: &str, json: bool) -> Result<(), Failure> {
 }
 
 async fn retry(reached: &Reached, id: &str, json: bool) -> Result<(), Failure> {
-    let task = get(reached, id).await?;
-    if !matches!(task.state, State::Failed | State::Parked | State::Queued) {
-        let message =
-            format!("task {id} is {}: only a failed, parked or waiting task can be run again", task.state.as_str());
-        return Err(Failure::negative("NOT_RETRYABLE", message));
-    }
-    let message = Message::Task(TaskMessage { task: task.id.clone(), retry_after_attempt: Some(task.attempt) });
+    let retryable = [State::Failed, State::Parked, State::Queued, State::Cancelled];
+    let task = get_in(reached, id, &retryable, "NOT_RETRYABLE", "be run again").await?;
+    let message = again(&task);
+    ask(reached, &task, message, "to be run again", json).await
+}
+
+async fn settle(reached: &Reached, args: SettleArgs, json: bool) -> Result<(), Failure> {
+    let settleable = [State::Parked, State::Unknown];
+    let task = get_in(reached, &args.id, &settleable, "NOT_SETTLEABLE", "be settled").await?;
+    let (message, wish) = if args.done {
+        let result = args.result.unwrap_or_default();
+        (settlement(&task, Decision::Done { result }), "to be settled as done")
+    } else if args.fail {
+        (settlement(&task, Decision::Fail { reason: args.reason }), "to be settled as failed")
+    } else {
+        (again(&task), "to be run again")
+    };
+    ask(reached, &task, message, wish, json).await
+}
+
+fn again(task: &Record) -> TaskMessage {
+    TaskMessage { retry_after_attempt: Some(task.attempt), ..TaskMessage::due(&task.id) }
+}
+
+fn settlement(task: &Record, decision: Decision) -> TaskMessage {
+    let settle = Some(Settlement { after_attempt: task.attempt, decision });
+    TaskMessage { settle, ..TaskMessage::due(&task.id) }
+}
+
+/// Puts a person's wish on the queue: the worker fulfils it, if the task still is where they saw it.
+async fn ask(reached: &Reached, task: &Record, message: TaskMessage, wish: &str, json: bool) -> Result<(), Failure> {
     let queue = reached.queue().await?;
-    queue.send(&message, Duration::ZERO).await.map_err(|error| unreachable("QUEUE_UNAVAILABLE", &error.to_string()))?;
+    let sent = queue.send(&Message::Task(message), Duration::ZERO).await;
+    sent.map_err(|error| unreachable("QUEUE_UNAVAILABLE", &error.to_string()))?;
     if json {
         print_json(&json!({"queued": true, "task": task.id, "after_attempt": task.attempt}));
     } else {
-        say!("{id} is queued to be run again.");
+        say!("{} is queued {wish}.", task.id);
     }
     Ok(())
+}
+
+/// The task, if it is in one of the states in which it can `be` what is wanted.
+async fn get_in(
+    reached: &Reached,
+    id: &str,
+    states: &[State],
+    code: &'static str,
+    be: &str,
+) -> Result<Record, Failure> {
+    let task = get(reached, id).await?;
+    if states.contains(&task.state) {
+        return Ok(task);
+    }
+    let words: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+    let (last, others) = words.split_last().unwrap_or((&"", &[]));
+    let message =
+        format!("task {id} is {}: only a task that is {} or {last} can {be}", task.state.as_str(), others.join(", "));
+    Err(Failure::negative(code, message))
 }
 
 async fn get(reached: &Reached, id: &str) -> Result<Record, Failure> {

@@ -1,0 +1,44 @@
+//! The rules that make a crash harmless, each of which can be broken to see that the simulation notices.
+
+/// Which rule is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// None: the real thing.
+    Kept,
+    /// The table writes whatever it is sent, wherever the record stands.
+    FenceDropped,
+    /// A lease counts for nothing: whoever comes takes the task.
+    LeaseIgnored,
+    /// `unsafe` is treated like `idempotent`.
+    UnsafeRepeated,
+    /// The message is deleted before the one that follows it is sent.
+    ReleasedBeforeSent,
+    /// An attempt that outlived its lease lets go of its message without looking who has the task.
+    LostAttemptLetsGo,
+    /// A call is begun without a look at how much is left of the lease.
+    CallOutlivesLease,
+    /// Verify asks at once, while the upstream may still act.
+    SettleIgnored,
+    /// A verify that fails is taken for one that says: not done.
+    SilenceMeansNotDone,
+    /// What a person wants is done to the task as it is, not as they saw it.
+    WishOutlivesAttempt,
+    /// A task that is found ended is not announced again.
+    EndAnnouncedOnce,
+}
+
+impl Rule {
+    /// Those that can be broken.
+    pub const BROKEN: [Rule; 10] = [
+        Rule::FenceDropped,
+        Rule::LeaseIgnored,
+        Rule::UnsafeRepeated,
+        Rule::ReleasedBeforeSent,
+        Rule::LostAttemptLetsGo,
+        Rule::CallOutlivesLease,
+        Rule::SettleIgnored,
+        Rule::SilenceMeansNotDone,
+        Rule::WishOutlivesAttempt,
+        Rule::EndAnnouncedOnce,
+    ];
+}
