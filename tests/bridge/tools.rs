@@ -419,3 +419,35 @@ async fn for_a_tool_that_reads_nothing_is_an_answer() {
     }
     assert_eq!(stub.calls().len(), 3);
 }
+
+#[tokio::test]
+async fn an_answer_is_projected_to_what_an_agent_needs_before_it_is_checked() {
+    let stub = Stub::start(|_, _| {
+        let headers = vec![("x-total".into(), "7".into()), ("x-total".into(), "8".into())];
+        Reply::With(200, headers, json!({"data": {"id": "in_1", "noise": [1, 2, 3]}}).to_string())
+    })
+    .await;
+    let program = "result = '{id: .answer.data.id, status, total: .headers[\"x-total\"], asked: .input.n}'";
+    let config = tool("small", "GET", &stub.url, &format!("{program}\n{OBJECT}"))
+        + &tool("drift", "GET", &stub.url, "result = '.answer.items | length'\noutput = { type = \"string\" }")
+        + &tool("fails", "GET", &stub.url, "result = '.answer.data.id + 1'")
+        + &tool("none", "GET", &stub.url, "result = '.answer.items[]?'")
+        + ALLOW;
+    let bridge = bridge(&config).await;
+    for name in ["small", "drift", "fails", "none"] {
+        send(&bridge, name, json!({"n": 5})).await;
+    }
+    let record = show(&bridge, &ended(&bridge, "small").await);
+    assert_eq!(record["result"], json!({"id": "in_1", "status": 200, "total": "7, 8", "asked": 5}));
+    for (name, says) in [
+        ("drift", "output schema: value is not of type"),
+        ("fails", "result: the program failed on this input"),
+        ("none", "result: the program gave no output"),
+    ] {
+        let record = show(&bridge, &ended(&bridge, name).await);
+        let error = &record["error"];
+        assert_eq!((&error["code"], &error["class"]), (&json!("UNEXPECTED_RESPONSE"), &json!("unknown")), "{record}");
+        assert!(error["message"].as_str().is_some_and(|text| text.contains(says)), "{name}: {error}");
+        assert!(error["evidence"].as_str().is_some_and(|text| text.contains("in_1")), "{name}: {error}");
+    }
+}

@@ -159,6 +159,7 @@ pub struct CompiledTool {
     pub(crate) body: Option<Program>,
     pub(crate) idempotency_key: Option<Program>,
     pub(crate) input: Option<Schema>,
+    pub(crate) result: Option<Program>,
     pub(crate) output: Option<Schema>,
 }
 
@@ -260,6 +261,15 @@ impl CompiledTool {
     /// The ways in which it does not fit.
     pub fn check_input(&self, input: &Value) -> Result<(), Vec<Violation>> {
         self.input.as_ref().map_or(Ok(()), |schema| schema.check(input))
+    }
+
+    /// What the tool's program makes of an answer's `view`, `{answer, status, headers, input}`. `None`: there is no program; the answer is
+    /// the result.
+    ///
+    /// # Errors
+    /// When the program fails on the view, or gives no value or several.
+    pub fn result(&self, view: &Value) -> Result<Option<Value>, RunError> {
+        self.result.as_ref().map(|program| program.first(view)).transpose()
     }
 
     /// Check an output against the tool's schema. Without a schema, everything fits.

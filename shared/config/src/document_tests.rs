@@ -21,6 +21,8 @@ idempotency_key = '.payment'
 max_response = "1MiB"
 input = { type = "object", required = ["customer"], properties = { customer = { type = "string" } } }
 
+result = '.answer.payment'
+
 [tools.record_payment.output]
 type = "object"
 
@@ -87,6 +89,7 @@ fn a_document_is_read_with_its_defaults() {
             input: Some(
                 json!({"type": "object", "required": ["customer"], "properties": {"customer": {"type": "string"}}})
             ),
+            result: Some(".answer.payment".into()),
             output: Some(json!({"type": "object"})),
         }
     );
@@ -290,6 +293,7 @@ fn every_problem_is_told_with_its_code_and_place() {
         (tool("idempotency_key = '.a |'"), "INVALID_JQ", 4, 24, "tools.t.idempotency_key"),
         (tool("max_response = \"1GiB\""), "INVALID_SIZE", 4, 16, "tools.t.max_response"),
         (tool("max_response = \"5MiB\""), "OUT_OF_RANGE", 4, 16, "tools.t.max_response"),
+        (tool("result = '.answer |'"), "INVALID_JQ", 4, 20, "tools.t.result"),
         (tool("input = true"), "WRONG_TYPE", 4, 9, "tools.t.input"),
         (tool("input = { type = \"objct\" }"), "INVALID_SCHEMA", 4, 18, "tools.t.input"),
         (tool("[tools.t.input.properties.a]\nminimum = \"1\""), "INVALID_SCHEMA", 5, 11, "tools.t.input"),

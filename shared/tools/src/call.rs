@@ -2,12 +2,13 @@
 
 use crate::classify::{Answer, classify, unexpected};
 use crate::client::{Clients, Received, Via, exchange};
+use crate::redact::Redaction;
 use clawbridge_config::{Compiled, CompiledTool, Effect, Violation};
 use clawbridge_secrets::{SecretError, SecretValue, Secrets, Stage};
 use clawbridge_tasks::{Class, Code, TaskError};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Url};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -117,18 +118,17 @@ impl Caller {
             location: header(LOCATION),
             body: &received.body,
         };
-        let secret = secret.as_deref();
+        let redaction = Redaction::of(secret.as_deref());
         if received.cut && (200..300).contains(&received.status) {
             let reason = format!("the answer is larger than max_response, {} bytes", tool.tool().max_response.bytes());
-            return Err(unexpected(&answer, secret, &reason));
+            return Err(unexpected(&answer, &redaction, &reason));
         }
-        let result = classify(&answer, secret, SystemTime::now())?;
+        let content = classify(&answer, &redaction, SystemTime::now())?;
+        let result = project(tool, input, content, &received, &redaction)
+            .map_err(|reason| unexpected(&answer, &redaction, &reason))?;
         tool.check_output(&result).map_err(|violations| {
-            unexpected(
-                &answer,
-                secret,
-                &format!("the answer does not fit the tool's output schema: {}", list(&violations)),
-            )
+            let reason = format!("the answer does not fit the tool's output schema: {}", list(&violations));
+            unexpected(&answer, &redaction, &reason)
         })?;
         Ok((received.status, result))
     }
@@ -186,6 +186,36 @@ impl Caller {
         let value = self.secrets.get_again(&self.deployment.secret_name(&auth.secret), Stage::Current).await.ok()?;
         readable(&auth.secret, &value).ok().filter(|secret| Some(secret.as_str()) != refused)
     }
+}
+
+/// What the tool's `result` makes of an answer, or why it makes nothing of it.
+fn project(
+    tool: &CompiledTool,
+    input: &Value,
+    content: Value,
+    received: &Received,
+    redaction: &Redaction,
+) -> Result<Value, String> {
+    if tool.tool().result.is_none() {
+        return Ok(content);
+    }
+    let view = json!({
+        "answer": content,
+        "status": received.status,
+        "headers": shown_headers(&received.headers, redaction),
+        "input": input,
+    });
+    let result = tool.result(&view).map_err(|error| format!("result: {error}"))?;
+    Ok(result.unwrap_or_default())
+}
+
+/// An answer's headers: names in lower case, those that were sent several times joined (RFC 9110, section 5.3).
+fn shown_headers(headers: &HeaderMap, redaction: &Redaction) -> Map<String, Value> {
+    let joined = |name: &HeaderName| {
+        let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        Value::String(redaction.text(&values.join(", ")))
+    };
+    headers.keys().map(|name| (name.as_str().to_owned(), joined(name))).collect()
 }
 
 /// What is left for a request. Nothing of it was sent so far.
