@@ -1,6 +1,6 @@
 use super::*;
 use crate::diagnostic::{Position, Severity};
-use crate::model::{Auth, CatchUp, Effect, GithubLog, Method, Tool};
+use crate::model::{Auth, Carrier, CatchUp, Effect, GithubLog, Method, Tool};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -75,11 +75,16 @@ fn a_document_is_read_with_its_defaults() {
             query: [("expand", "customer"), ("limit", "10"), ("all", "true")].map(|(k, v)| (k.into(), v.into())).into(),
             headers: [("x-api-version".into(), "2026-01-01".into())].into(),
             body: Some("{amount, currency}".into()),
+            graphql: None,
+            variables: None,
+            partial: false,
+            pages: None,
             auth: Some(Auth {
                 secret: "clawbridge/tools/crm".into(),
-                header: "x-api-key".into(),
-                prefix: String::new()
+                carrier: Carrier::Header { name: "x-api-key".into(), prefix: String::new() },
             }),
+            sign: None,
+            tls: None,
             timeout: "1500ms".parse().unwrap(),
             attempts: 3,
             effect: Effect::Keyed,
@@ -167,7 +172,8 @@ fn the_secret_goes_where_it_is_expected() {
         );
         let (config, diagnostics) = check(&text);
         assert_eq!(diagnostics, [], "{auth}");
-        let expected = Auth { secret: "clawbridge/tools/a".into(), header: header.into(), prefix: prefix.into() };
+        let carrier = Carrier::Header { name: header.into(), prefix: prefix.into() };
+        let expected = Auth { secret: "clawbridge/tools/a".into(), carrier };
         assert_eq!(config.unwrap().tools["t"].auth, Some(expected));
     }
 }

@@ -4,8 +4,8 @@ mod tool;
 mod words;
 
 pub(crate) use tool::default_attempts;
-pub use tool::{Auth, Tool};
-pub use words::{Effect, Method};
+pub use tool::{Auth, Carrier, Pages, Sign, Tls, Tool};
+pub use words::{Algorithm, Effect, Encoding, Method, PageKind, SecretEncoding, TimestampUnit};
 
 use std::collections::BTreeMap;
 

@@ -1,33 +1,51 @@
 //! Reading `[tools.NAME]`.
 
 mod auth;
+mod graphql;
+mod pages;
 mod request;
 mod schema;
+mod sign;
+mod tls;
 
 pub(crate) use auth::{insecure, secret_name};
 pub(crate) use request::url;
 
 use std::str::FromStr;
 
-use crate::compiled::CompiledTool;
+use clawbridge_jq::Program;
+use serde_json::Value;
+
+use crate::compiled::{Body, CompiledTool};
 use crate::diagnostic::Code;
+use crate::graphql::OperationKind;
 use crate::model::{Effect, Method, Tool, default_attempts};
 use crate::node::{Data, Entry, Node};
 use crate::reader::{Fields, Found, Reader, nearest, short};
-use crate::template::Field;
+use crate::template::{Field, HeaderTemplate, QueryTemplate, UrlTemplate};
 use crate::units::{ByteSize, Timeout, UnitError};
 use auth::auth;
-use request::{header_name, headers, query, set_once};
+use graphql::graphql;
+use pages::{Around, pages};
+use request::{Claims, Place, header_name, headers, query};
 use schema::{placeholder, schema};
+use sign::sign;
+use tls::tls;
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 22] = [
     "description",
     "method",
     "url",
     "query",
     "headers",
     "body",
+    "graphql",
+    "variables",
+    "partial",
+    "pages",
     "auth",
+    "sign",
+    "tls",
     "timeout",
     "attempts",
     "effect",
@@ -60,60 +78,47 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
     }
     let fields = reader.table(&entry.node, path, &KEYS)?;
 
-    let description = reader.optional(&fields, "description");
-    if let Some(found) = &description
-        && found.value().chars().count() > MAX_DESCRIPTION_CHARS
-    {
-        reader.error(
-            Code::TooLarge,
-            &found.path,
-            found.at,
-            format!("{} is longer than {MAX_DESCRIPTION_CHARS} characters", found.path),
-        );
-    }
-    let method = word(reader, &fields, "method", Method::ALL, Method::as_str, true);
+    let description = description(reader, &fields);
+    let method = match fields.entry("graphql") {
+        None => word(reader, &fields, "method", Method::ALL, Method::as_str, true),
+        Some(_) => word(reader, &fields, "method", Method::ALL, Method::as_str, false),
+    };
     let url_found = reader.required(&fields, "url");
     let url = url_found.as_ref().and_then(|found| url(reader, found));
+    let url_text = url_found.as_ref().map(|found| found.value());
     let (query, query_templates) = query(reader, &fields);
     let (headers, mut header_templates) = headers(reader, &fields);
-    let auth = auth(reader, &fields, &headers);
-    if let (Some(url), Some(found), Some(_)) = (&url, &url_found, &auth) {
+    let mut claims = Claims::of(&headers, "headers");
+    let auth = auth(reader, &fields, url_text, &query, &mut claims);
+    let idempotency_header = reader.optional(&fields, "idempotency_header");
+    let sign = sign(reader, &fields, idempotency_header.is_some(), &mut claims);
+    let tls = tls(reader, &fields, url.as_ref());
+    if let (Some(url), Some(found), true) = (&url, &url_found, auth.is_some()) {
         insecure(reader, found, url, &fields.path);
     }
-
-    let body = reader.optional(&fields, "body");
-    if let (Some(body), Some(method @ (Method::Get | Method::Head))) = (&body, method) {
-        let message = format!("{} is set, but a {method} request has no body", body.path);
-        reader.error(Code::BodyNotAllowed, &body.path, body.at, message).suggestion = Some("use query".to_owned());
-    }
-    let whole_input = (body.is_none() && method.is_some_and(Method::has_body)).then_some(".");
-    let body_program = match (&body, whole_input) {
-        (Some(found), _) => reader.program(found),
-        (None, Some(source)) => clawbridge_jq::Program::compile(source).ok(),
-        (None, None) => None,
-    };
-
-    let idempotency_header = reader.optional(&fields, "idempotency_header");
     if let Some(found) = &idempotency_header {
         header_name(reader, found.value(), &found.path, found.at);
-        set_once(reader, found, &headers);
-        if let Some(auth) = &auth
-            && auth.header.eq_ignore_ascii_case(found.value())
-        {
-            let message = format!("{} is the header that carries the secret", found.path);
-            reader.error(Code::HeaderSetTwice, &found.path, found.at, message);
-        }
+        claims.claim(reader, found.value(), &found.path, found.at);
     }
-    let declared = word(reader, &fields, "effect", Effect::ALL, Effect::as_str, false);
-    if declared == Some(Effect::Keyed) && idempotency_header.is_none() {
-        let at = fields.entry("effect").and_then(|entry| entry.node.at);
-        let message = format!(
-            "{} is \"keyed\", but no idempotency_header says in which header the API takes the key",
-            fields.path_of("effect")
-        );
-        reader.error(Code::KeyedWithoutHeader, &fields.path_of("effect"), at, message).suggestion =
-            Some("set idempotency_header, or effect = \"unsafe\"".to_owned());
-    }
+
+    let (input, input_schema) = schema(reader, &fields, "input").unzip();
+    let (output, output_schema) = schema(reader, &fields, "output").unzip();
+    let body = reader.optional(&fields, "body");
+    let graphql = graphql(reader, &fields, method, body.as_ref(), input.as_ref());
+    let is_graphql = graphql.is_some();
+    let graphql = graphql.flatten();
+    let method = if is_graphql { Some(Method::Post) } else { method };
+    let whole_input = (body.is_none() && !is_graphql && method.is_some_and(Method::has_body)).then_some(".");
+    let compiled_body = match &graphql {
+        Some(graphql) => Some(Body::Graphql(graphql.compiled.clone())),
+        None if is_graphql => None,
+        None => rest_body(reader, body.as_ref(), method, whole_input),
+    };
+
+    let kind = graphql.as_ref().map(|graphql| graphql.compiled.operation.kind);
+    let effect = effect(reader, &fields, method, kind, idempotency_header.is_some());
+    let around = Around { effect, body: compiled_body.as_ref(), url: url_text, query: &query };
+    let pages = pages(reader, &fields, &around);
     let idempotency_key = reader.optional(&fields, "idempotency_key");
     let key_program = idempotency_key.as_ref().and_then(|found| reader.program(found));
 
@@ -136,37 +141,37 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
     );
     let result = reader.optional(&fields, "result");
     let result_program = result.as_ref().and_then(|found| reader.program(found));
-    let (input, input_schema) = schema(reader, &fields, "input").unzip();
-    let (output, output_schema) = schema(reader, &fields, "output").unzip();
 
     if let Some(input) = &input {
-        let mut check = |path: &str, field: &Field, at: Option<usize>| placeholder(reader, input, path, field, at);
-        if let (Some(found), Some(url)) = (&url_found, &url) {
-            url.fields().for_each(|field| check(&found.path, field, found.at_offset(field.offset)));
-        }
-        for (found, template) in &query_templates {
-            template.fields().for_each(|field| check(&found.path, field, found.at_offset(field.offset)));
-        }
-        for (found, template) in &header_templates {
-            template.fields().for_each(|field| check(&found.path, field, found.at_offset(field.offset)));
-        }
+        let url = url_found.as_ref().zip(url.as_ref());
+        placeholders(reader, input, url, &query_templates, &header_templates);
     }
 
     let (method, url) = (method?, url?);
-    let has_idempotency_header = idempotency_header.is_some();
     let owned = |found: Option<Found<'_>>| found.map(|found| found.value().to_owned());
-    let url_text = url_found?.value().to_owned();
+    let (sign, compiled_sign) = sign.unzip();
+    let (pages, compiled_pages) = pages.unzip();
+    let (graphql_text, variables, partial) = match graphql {
+        Some(graphql) => (Some(graphql.text), graphql.variables, graphql.partial),
+        None => (None, None, false),
+    };
     let tool = Tool {
         description: owned(description).unwrap_or_default(),
         method,
-        url: url_text,
+        url: url_text?.to_owned(),
         query,
         headers,
         body: owned(body).or_else(|| whole_input.map(str::to_owned)),
+        graphql: graphql_text,
+        variables,
+        partial,
+        pages,
         auth,
+        sign,
+        tls,
         timeout: timeout.unwrap_or_default(),
         attempts,
-        effect: declared.unwrap_or_else(|| method.effect(has_idempotency_header)),
+        effect: effect?,
         idempotency_header: owned(idempotency_header),
         idempotency_key: owned(idempotency_key),
         max_response: max_response.unwrap_or_default(),
@@ -181,16 +186,92 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         url,
         query: query_templates.into_iter().map(|(_, template)| template).collect(),
         headers: header_templates.into_iter().map(|(_, template)| template).collect(),
-        body: body_program,
+        body: compiled_body?,
         idempotency_key: key_program,
         input: input_schema,
         result: result_program,
         output: output_schema,
+        sign: compiled_sign,
+        pages: compiled_pages,
     })
 }
 
+fn description<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>) -> Option<Found<'n>> {
+    let found = reader.optional(fields, "description")?;
+    if found.value().chars().count() > MAX_DESCRIPTION_CHARS {
+        let message = format!("{} is longer than {MAX_DESCRIPTION_CHARS} characters", found.path);
+        reader.error(Code::TooLarge, &found.path, found.at, message);
+    }
+    Some(found)
+}
+
+/// What a repeated request does: as declared, or as the operation or the method says.
+fn effect(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    method: Option<Method>,
+    operation: Option<OperationKind>,
+    has_idempotency_header: bool,
+) -> Option<Effect> {
+    let path = fields.path_of("effect");
+    let at = fields.entry("effect").and_then(|entry| entry.node.at);
+    let declared = word(reader, fields, "effect", Effect::ALL, Effect::as_str, false);
+    if declared == Some(Effect::Keyed) && !has_idempotency_header {
+        let message =
+            format!("{path} is \"keyed\", but no idempotency_header says in which header the API takes the key");
+        reader.error(Code::KeyedWithoutHeader, &path, at, message).suggestion =
+            Some("set idempotency_header, or effect = \"unsafe\"".to_owned());
+    }
+    if declared == Some(Effect::Read) && operation == Some(OperationKind::Mutation) {
+        let message = format!("{path} is \"read\", but the operation is a mutation and would be repeated freely");
+        reader.warning(Code::EffectTooWeak, &path, at, message);
+    }
+    declared.or(match operation {
+        Some(kind) => Some(graphql::effect(kind, has_idempotency_header)),
+        None => method.map(|method| method.effect(has_idempotency_header)),
+    })
+}
+
+/// Warn of placeholders of the templates that the input schema does not know.
+fn placeholders(
+    reader: &mut Reader<'_>,
+    input: &Value,
+    url: Option<(&Found<'_>, &UrlTemplate)>,
+    query: &[(Place<'_>, QueryTemplate)],
+    headers: &[(Found<'_>, HeaderTemplate)],
+) {
+    let mut check = |path: &str, field: &Field, at: Option<usize>| placeholder(reader, input, path, field, at, true);
+    if let Some((found, url)) = url {
+        url.fields().for_each(|field| check(&found.path, field, found.at_offset(field.offset)));
+    }
+    for (found, template) in query {
+        template.fields().for_each(|field| check(&found.path, field, found.at_offset(field.offset)));
+    }
+    for (found, template) in headers {
+        template.fields().for_each(|field| check(&found.path, field, found.at_offset(field.offset)));
+    }
+}
+
+/// The body of a tool that is not GraphQL.
+fn rest_body(
+    reader: &mut Reader<'_>,
+    body: Option<&Found<'_>>,
+    method: Option<Method>,
+    whole_input: Option<&str>,
+) -> Option<Body> {
+    if let (Some(body), Some(method @ (Method::Get | Method::Head))) = (body, method) {
+        let message = format!("{} is set, but a {method} request has no body", body.path);
+        reader.error(Code::BodyNotAllowed, &body.path, body.at, message).suggestion = Some("use query".to_owned());
+    }
+    match (body, whole_input) {
+        (Some(found), _) => reader.program(found).map(Body::Program),
+        (None, Some(source)) => Program::compile(source).ok().map(Body::Program),
+        (None, None) => Some(Body::None),
+    }
+}
+
 /// A field that takes one of a few words.
-fn word<T: Copy>(
+pub(super) fn word<T: Copy>(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
     key: &str,
@@ -240,3 +321,7 @@ pub(crate) fn names(tools: &Node) -> Vec<&str> {
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+#[path = "tool_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@
 //! HTML's entities. So a credential is not looked for as one text but by its characters, each in every spelling that it may have.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::Value;
 use std::fmt;
 
@@ -50,8 +50,9 @@ impl Redaction {
         if secret.len() < SHORTEST_SECRET {
             return;
         }
-        // Without padding, which is then left behind: it tells nothing.
-        for form in [secret.to_owned(), STANDARD_NO_PAD.encode(secret), URL_SAFE_NO_PAD.encode(secret)] {
+        let encoded = [STANDARD.encode(secret), URL_SAFE.encode(secret)];
+        let unpadded = encoded.each_ref().map(|encoded| encoded.trim_end_matches('=').to_owned());
+        for form in [secret.to_owned()].into_iter().chain(encoded).chain(unpadded) {
             if !self.secrets.contains(&form) {
                 self.secrets.push(form);
             }
@@ -241,7 +242,7 @@ mod tests {
         for spelling in spellings {
             let clean = redaction.text(&format!("key={spelling}; é"));
             let rest = clean.strip_prefix("key=[redacted]").unwrap_or_else(|| panic!("{spelling}: {clean}"));
-            assert!(["; é", "=; é", "%3D; é"].contains(&rest), "{spelling}: {clean}");
+            assert_eq!(rest, "; é", "{spelling}: {clean}");
         }
         for other in ["sk/live \\\"1&'", "sk/livf \\\"1&'<", "", "%", "\\", "&", "é%", "%2"] {
             assert_eq!(redaction.text(other), other);
@@ -253,7 +254,7 @@ mod tests {
     fn each_of_several_is_removed_and_the_longest_first() {
         let redaction = Redaction::of(["hunter22", "alice:hunter22", "short"]);
         assert_eq!(redaction.text("alice:hunter22 hunter22 short"), "[redacted] [redacted] short");
-        assert_eq!(format!("{redaction:?}"), "Redaction(of 4)");
+        assert_eq!(format!("{redaction:?}"), "Redaction(of 6)");
         assert_eq!(Redaction::default().text("hunter22"), "hunter22");
     }
 

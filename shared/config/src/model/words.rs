@@ -83,3 +83,65 @@ words! {
         Unsafe = "unsafe",
     }
 }
+
+words! {
+    /// The hash under an HMAC (RFC 2104, FIPS 180-4).
+    Algorithm {
+        /// SHA-1: what some APIs still ask for; sound as a MAC (RFC 6151, section 2).
+        Sha1 = "sha1",
+        /// SHA-256.
+        Sha256 = "sha256",
+        /// SHA-512.
+        Sha512 = "sha512",
+    }
+}
+
+words! {
+    /// How a signature is written.
+    Encoding {
+        /// Hexadecimal digits in lower case.
+        Hex = "hex",
+        /// Base64, padded (RFC 4648, section 4).
+        Base64 = "base64",
+    }
+}
+
+words! {
+    /// How the key of a signature is written in its secret.
+    SecretEncoding {
+        /// The secret's text is the key.
+        Utf8 = "utf8",
+        /// Hexadecimal digits.
+        Hex = "hex",
+        /// Base64, padded or not.
+        Base64 = "base64",
+        /// `whsec_` and Base64, as Standard Webhooks write it.
+        Whsec = "whsec",
+    }
+}
+
+words! {
+    /// How a signature's time is written.
+    TimestampUnit {
+        /// Seconds since 1970.
+        Seconds = "s",
+        /// Milliseconds since 1970.
+        Millis = "ms",
+        /// `2026-11-21T03:40:00Z` (RFC 3339).
+        Rfc3339 = "rfc3339",
+    }
+}
+
+words! {
+    /// What tells where the next page of a list is.
+    PageKind {
+        /// A cursor in the answer.
+        Cursor = "cursor",
+        /// Its number.
+        Page = "page",
+        /// The number of items before it.
+        Offset = "offset",
+        /// Its address: in the header `Link` (RFC 8288), or in the answer.
+        Link = "link",
+    }
+}

@@ -157,9 +157,37 @@ pub(super) fn header_name(reader: &mut Reader<'_>, name: &str, path: &str, at: O
     true
 }
 
-pub(super) fn set_once(reader: &mut Reader<'_>, found: &Found<'_>, headers: &Texts) {
-    if headers.keys().any(|header| header.eq_ignore_ascii_case(found.value())) {
-        let message = format!("{} is the header {:?}, which headers sets as well", found.path, found.value());
-        reader.error(Code::HeaderSetTwice, &found.path, found.at, message);
+/// The headers that a tool sets, each by one setting.
+pub(super) struct Claims(Vec<(String, String)>);
+
+impl Claims {
+    /// Those of `headers`, which are at `path`.
+    pub(super) fn of(headers: &Texts, path: &str) -> Self {
+        Self(headers.keys().map(|name| (name.to_ascii_lowercase(), path.to_owned())).collect())
+    }
+
+    /// Set a header, or report that another setting does so already.
+    pub(super) fn claim(&mut self, reader: &mut Reader<'_>, name: &str, path: &str, at: Option<usize>) {
+        let name = name.to_ascii_lowercase();
+        match self.0.iter().find(|(other, _)| *other == name) {
+            Some((_, by)) => {
+                let message = format!("{path} is the header {name:?}, which {by} sets as well");
+                reader.error(Code::HeaderSetTwice, path, at, message);
+            }
+            None => self.0.push((name, path.to_owned())),
+        }
+    }
+}
+
+/// Report a query parameter that `found` names and `query` or the URL itself sets too.
+pub(super) fn parameter_once(reader: &mut Reader<'_>, found: &Found<'_>, url: Option<&str>, query: &Texts) {
+    let in_url = url.and_then(|url| url.split_once('?')).is_some_and(|(_, query)| {
+        query.split('&').any(|pair| pair.split('=').next().is_some_and(|name| name == found.value()))
+    });
+    if in_url || query.contains_key(found.value()) {
+        let place = if in_url { "the URL" } else { "query" };
+        let message =
+            format!("{} is the query parameter {:?}, which {place} sets as well", found.path, short(found.value()));
+        reader.error(Code::ParameterSetTwice, &found.path, found.at, message);
     }
 }

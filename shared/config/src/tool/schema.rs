@@ -39,8 +39,15 @@ pub(super) fn schema(reader: &mut Reader<'_>, fields: &Fields<'_>, key: &str) ->
     }
 }
 
-/// Warn of a placeholder that the input schema does not know.
-pub(super) fn placeholder(reader: &mut Reader<'_>, schema: &Value, path: &str, field: &Field, at: Option<usize>) {
+/// Warn of a placeholder that the input schema does not know, or, where it `is_text`, that is none there.
+pub(super) fn placeholder(
+    reader: &mut Reader<'_>,
+    schema: &Value,
+    path: &str,
+    field: &Field,
+    at: Option<usize>,
+    is_text: bool,
+) {
     let mut part = schema;
     for key in field.path.split('.') {
         // Only the plain case: what a schema with these says about one field cannot be read off it.
@@ -71,7 +78,7 @@ pub(super) fn placeholder(reader: &mut Reader<'_>, schema: &Value, path: &str, f
         Some(Value::String(one)) => ["array", "object", "null"].contains(&one.as_str()),
         _ => false,
     };
-    if is_structure {
+    if is_structure && is_text {
         let message = format!(
             "{path} needs the field {:?} as a text, a number or a boolean, which it is not in the input schema",
             field.path
