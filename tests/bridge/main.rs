@@ -2,18 +2,22 @@
 
 mod bodies;
 mod catch_up;
+mod certificates;
 mod crash;
 mod credentials;
 mod dev;
 mod fixtures;
+mod graphql;
 mod local;
 mod messages;
 mod operator;
+mod pages;
 mod providers;
 mod readme;
 mod setup;
 mod sources;
 mod support;
 mod tasks;
+mod tool_commands;
 mod tools;
 mod webhook;

@@ -59,7 +59,7 @@ pub(crate) fn operation(text: &str) -> Result<Operation, GraphqlProblem> {
             Some("query") => rest.operation(OperationKind::Query)?,
             Some("mutation") => rest.operation(OperationKind::Mutation)?,
             Some("fragment") => {
-                rest.to_selection(start)?;
+                rest.skip_to_selection(start)?;
                 rest.skip_group()?;
                 continue;
             }
@@ -190,7 +190,7 @@ impl<'t> Rest<'t> {
                 variables.extend(group.variable());
             }
         }
-        self.to_selection(start)?;
+        self.skip_to_selection(start)?;
         self.skip_group()?;
         Ok(Operation { kind, name, variables })
     }
@@ -211,7 +211,7 @@ impl<'t> Rest<'t> {
             // Within a list, `!` is about its items: the last one counts.
             is_required = if has_default || self.is("@") { is_required } else { self.is("!") };
             if self.is("@") {
-                self.to_variable();
+                self.skip_to_variable();
                 break;
             }
             self.advance();
@@ -219,14 +219,14 @@ impl<'t> Rest<'t> {
         Some(Variable { name: name.to_owned(), is_required: is_required && !has_default, offset })
     }
 
-    fn to_variable(&mut self) {
+    fn skip_to_variable(&mut self) {
         while self.first().is_some() && !self.is("$") {
             self.advance();
         }
     }
 
     /// Goes on to the `{` of the selection that what began at `start` must have.
-    fn to_selection(&mut self, start: usize) -> Result<(), GraphqlProblem> {
+    fn skip_to_selection(&mut self, start: usize) -> Result<(), GraphqlProblem> {
         while self.first().is_some() && !self.is("{") {
             match self.is("(") || self.is("[") {
                 true => self.skip_group()?,

@@ -5,7 +5,6 @@ use crate::client::{Clients, Received, exchange};
 use crate::credentials::Credentials;
 use crate::graphql;
 use crate::pages::Walk;
-use crate::plan::Plan;
 use crate::quota::{Quota, quota, request_id};
 use crate::redact::Redaction;
 use crate::request::{Prepared, invalid};
@@ -113,20 +112,6 @@ impl Caller {
             answer => answer,
         };
         Called { answer, status, ..call.called }
-    }
-
-    /// What [`Caller::call`] would send first, with credentials and signatures masked. Reads no secret and sends nothing.
-    ///
-    /// # Errors
-    /// As far as they can be known without: what of the input does not fit, or an address that may not be called.
-    pub fn plan(&self, tool: &CompiledTool, input: &Value, task: &str) -> Result<Plan, TaskError> {
-        check_input(tool, input)?;
-        let mut prepared = Prepared::new(&self.clients, &self.deployment.bridge_url, tool, input, task)?;
-        if let Some((declared, programs)) = paged(tool) {
-            let walk = Walk::new(declared, programs, tool.tool().graphql.is_some());
-            prepared = walk.request(&prepared, &walk.first()).map_err(invalid)?;
-        }
-        Plan::new(&prepared, tool, Timestamp::now())
     }
 }
 
@@ -309,11 +294,11 @@ fn answer(received: &Received, quota: Option<Quota>) -> Answer<'_> {
     }
 }
 
-fn paged(tool: &CompiledTool) -> Option<(&Pages, &CompiledPages)> {
+pub(crate) fn paged(tool: &CompiledTool) -> Option<(&Pages, &CompiledPages)> {
     tool.tool().pages.as_ref().zip(tool.pages())
 }
 
-fn check_input(tool: &CompiledTool, input: &Value) -> Result<(), TaskError> {
+pub(crate) fn check_input(tool: &CompiledTool, input: &Value) -> Result<(), TaskError> {
     tool.check_input(input)
         .map_err(|violations| invalid(format!("the input does not fit the tool's input schema: {}", list(&violations))))
 }

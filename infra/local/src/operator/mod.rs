@@ -10,6 +10,7 @@ pub(crate) mod send;
 pub(crate) mod sources;
 mod table;
 pub(crate) mod tasks;
+pub(crate) mod tools;
 
 use crate::out::say;
 use serde::Serialize;

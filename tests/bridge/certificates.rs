@@ -1,0 +1,1 @@
+//! Mutual TLS: tools that show a certificate to servers that want one.
