@@ -8,6 +8,7 @@ mod credentials;
 mod dev;
 mod fixtures;
 mod graphql;
+mod hostile;
 mod local;
 mod messages;
 mod operator;
