@@ -54,7 +54,7 @@ async fn each_kind_of_list_is_followed_to_its_end() {
         "cursor",
         "GET",
         &url("cursor"),
-        "query = { limit = 2 }\npages = { kind = \"cursor\", items = \".data\", next = 'if .more then .data[-1] else null end', param = \"after\" }",
+        "query = { limit = 2 }\nheaders = { X-Api-Version = \"2026-01-01\" }\npages = { kind = \"cursor\", items = \".data\", next = 'if .more then .data[-1] else null end', param = \"after\" }",
     ) + &tool("page", "GET", &url("page"), "pages = { kind = \"page\", param = \"page\" }")
         + &tool("numbered", "GET", &url("numbered"), "pages = { kind = \"page\", param = \"page\", start = 1 }")
         + &tool("sized", "GET", &url("page"), "pages = { kind = \"page\", param = \"page\", size = 2 }")
@@ -103,7 +103,11 @@ async fn each_kind_of_list_is_followed_to_its_end() {
         .calls()
         .iter()
         .filter(|call| call.path.starts_with("/cursor"))
-        .inspect(|call| assert_eq!(parameter(call, "limit").as_deref(), Some("2")))
+        .inspect(|call| {
+            // What pins the API's version goes with each page.
+            let (limit, version) = (parameter(call, "limit"), call.header("x-api-version"));
+            assert_eq!((limit.as_deref(), version), (Some("2"), "2026-01-01"));
+        })
         .map(|call| parameter(call, "after"))
         .collect();
     assert_eq!(cursors, [None, Some("1".to_owned()), Some("3".to_owned()), Some("5".to_owned())]);
@@ -112,7 +116,7 @@ async fn each_kind_of_list_is_followed_to_its_end() {
         assert_eq!(call.path.matches("api_key=query-secret-1").count(), 1, "{call:?}");
         assert!(!call.path.contains("mine"), "{call:?}");
     }
-    assert_eq!(stub.calls().iter().filter(|call| call.path == "/body").all(|call| call.json()["q"] == "x"), true);
+    assert!(stub.calls().iter().filter(|call| call.path == "/body").all(|call| call.json()["q"] == "x"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -238,17 +238,28 @@ async fn an_api_that_says_when_to_come_back_is_not_called_before() {
         if !called.lock().expect("called").insert(call.path.clone()) {
             return Reply::Json(200, json!(1));
         }
-        let wait = if call.path == "/seconds" { "2".to_owned() } else { later() };
-        Reply::With(429, vec![("retry-after".into(), wait)], String::new())
+        let headers = |pairs: [(&str, String); 2]| pairs.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        match call.path.as_str() {
+            "/seconds" => Reply::With(429, vec![("retry-after".into(), "2".into())], String::new()),
+            "/date" => Reply::With(429, vec![("retry-after".into(), later())], String::new()),
+            // As GitHub says it.
+            _ => {
+                let reset = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time").as_secs() + 3;
+                let quota = [("x-ratelimit-remaining", "0".to_owned()), ("x-ratelimit-reset", reset.to_string())];
+                Reply::With(403, headers(quota), String::new())
+            }
+        }
     })
     .await;
     let config = tool("seconds", "GET", &format!("{}/seconds", stub.url), "attempts = 2")
         + &tool("date", "GET", &format!("{}/date", stub.url), "attempts = 2")
+        + &tool("quota", "GET", &format!("{}/quota", stub.url), "attempts = 2")
         + ALLOW;
     let bridge = bridge(&config).await;
-    send(&bridge, "seconds", json!({})).await;
-    send(&bridge, "date", json!({})).await;
-    for name in ["seconds", "date"] {
+    for name in ["seconds", "date", "quota"] {
+        send(&bridge, name, json!({})).await;
+    }
+    for name in ["seconds", "date", "quota"] {
         ended(&bridge, name).await;
         let calls = stub.calls_of(&format!("/{name}"));
         let waited = calls[1].at.duration_since(calls[0].at);
