@@ -211,8 +211,8 @@ mod tests {
     #[test]
     fn a_quota_that_is_gone_is_no_missing_permission_and_says_how_long() {
         let now = Timestamp::parse_rfc3339("2026-11-21T03:40:00Z").expect("a date");
-        let gone = Some(Quota { remaining: 0, reset_at: Some(now.plus(Duration::from_secs(60))) });
-        let left = Some(Quota { remaining: 1, ..gone.expect("a quota") });
+        let quota = |remaining| Some(Quota { remaining, reset_at: Some(now.plus(Duration::from_secs(60))) });
+        let (gone, left) = (quota(0), quota(1));
         let cases = [
             (429, None, gone, Code::RateLimited, Some(60)),
             (429, Some("5"), gone, Code::RateLimited, Some(5)),

@@ -303,8 +303,7 @@ mod tests {
         assert_eq!(asked, [Ask::Plain, with(2), with(3)]);
         let (asked, _) = walk("kind = \"page\"\nparam = \"page\"\nstart = 0\nsize = 2", &[full.clone(), json!([1])]);
         assert_eq!(asked, [with(0), with(1)]);
-        let (asked, result) =
-            walk("kind = \"offset\"\nparam = \"skip\"\nsize = 2", &[full.clone(), full.clone(), json!([5])]);
+        let (asked, result) = walk("kind = \"offset\"\nparam = \"skip\"\nsize = 2", &[full.clone(), full, json!([5])]);
         assert_eq!(asked, [Ask::Plain, with(2), with(4)]);
         assert_eq!(result, Ok(json!({"items": [1, 2, 1, 2, 5], "pages": 3, "truncated": false})));
         let more = "kind = \"page\"\nparam = \"page\"\nitems = \".a\"\nnext = \".more\"";
@@ -320,7 +319,7 @@ mod tests {
         let (_, result) = walk("kind = \"page\"\nparam = \"page\"\nmax_items = 3", &[full.clone(), full.clone()]);
         assert_eq!(result, Ok(json!({"items": [1, 2, 1], "pages": 2, "truncated": true})));
         // Enough, and there is more; enough, and there is not.
-        let (_, result) = walk("kind = \"page\"\nparam = \"page\"\nmax_items = 2", &[full.clone()]);
+        let (_, result) = walk("kind = \"page\"\nparam = \"page\"\nmax_items = 2", std::slice::from_ref(&full));
         assert_eq!(result, Ok(json!({"items": [1, 2], "pages": 1, "truncated": true})));
         let (_, result) = walk("kind = \"page\"\nparam = \"page\"\nmax_items = 2\nsize = 3", &[full]);
         assert_eq!(result, Ok(json!({"items": [1, 2], "pages": 1, "truncated": false})));

@@ -297,7 +297,8 @@ mod tests {
     #[test]
     fn a_request_is_known_by_the_upstreams_own_name() {
         let long = "x".repeat(129);
-        let cases: [(&[(&str, &str)], Option<&str>); 7] = [
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let cases: [Row<'_>; 7] = [
             (&[], None),
             (&[("request-id", "req_1")], Some("req_1")),
             (&[("cf-ray", "8f-FRA"), ("x-request-id", "r-1")], Some("r-1")),
