@@ -1,7 +1,9 @@
 //! The secrets of tools: how they are sent, what happens when they are missing or old, and that they stay where they are.
 
 use crate::support::work::{ALLOW, attempts, bridge, decisions, ended, send, show, tool};
-use crate::support::{Bridge, Call, Reply, Stub, eventually};
+use crate::support::{Call, Reply, Stub, eventually, hmac_sha256};
+use crate::tool_commands::{call, set_secret};
+use base64::Engine as _;
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,22 +13,23 @@ fn auth(secret: &str, more: &str) -> String {
     format!("auth = {{ secret = \"clawbridge/tools/{secret}\"{more} }}\nidempotency_header = \"X-Key\"")
 }
 
-fn set_secret(bridge: &Bridge, name: &str, value: &str) {
-    let answer = bridge.run_with_input(&["secret", "set", &format!("clawbridge/tools/{name}")], value);
-    assert_eq!(answer.status, 0, "{answer:?}");
-}
-
 #[tokio::test]
 async fn a_tools_secret_is_sent_as_the_tool_declares() {
     let stub = Stub::start(|_, _| Reply::Json(200, json!({}))).await;
     let config = tool("bearer", "POST", &stub.url, &auth("crm", ""))
         + &tool("named", "POST", &stub.url, &auth("shop", ", header = \"X-Api-Key\""))
         + &tool("prefixed", "POST", &stub.url, &auth("crm", ", prefix = \"Token token=\""))
+        + &tool("basic", "POST", &stub.url, &auth("pair", ", basic = true"))
+        + &tool("user", "POST", &stub.url, &auth("crm", ", basic = true, user = \"me@a.example/token\""))
         + ALLOW;
     let bridge = bridge(&config).await;
     set_secret(&bridge, "crm", "crm secret\n");
     set_secret(&bridge, "shop", "shop_secret");
+    set_secret(&bridge, "pair", "Aladdin:open sesame");
     let rows = [
+        // RFC 7617, section 2.
+        ("basic", "authorization", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        ("user", "authorization", "Basic bWVAYS5leGFtcGxlL3Rva2VuOmNybSBzZWNyZXQ="),
         ("bearer", "authorization", "Bearer crm secret"),
         ("named", "x-api-key", "shop_secret"),
         ("prefixed", "authorization", "Token token=crm secret"),
@@ -201,5 +204,145 @@ async fn a_credential_that_an_api_repeats_is_in_no_record_no_line_and_no_event()
     assert!(stub.calls_of("/json")[0].header("authorization").contains(MARKER));
     for part in ["4242", "quoted", "sk/", "sk\\/"] {
         assert!(!shown.contains(part), "{part} is in {shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_in_the_query_is_sent_encoded_and_in_the_place_of_what_the_input_says() {
+    let stub = Stub::start(|_, _| Reply::Json(200, json!({}))).await;
+    let config = tool("look", "GET", &format!("{}/{{path}}?x=1", stub.url), &auth("maps", ", query = \"key\"")) + ALLOW;
+    let bridge = bridge(&config).await;
+    set_secret(&bridge, "maps", "a/b+c d&e=f");
+    let called = call(&bridge, "look", &json!({"path": "a?key=mine&"}));
+    assert_eq!(called["status"], 200, "{called}");
+    assert_eq!(stub.calls()[0].path, "/a%3Fkey%3Dmine%26?x=1&key=a%2Fb%2Bc%20d%26e%3Df");
+}
+
+/// The signature that `call` must have: over its own bytes.
+fn expected(secret: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    hmac_sha256(secret, &parts.concat())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_is_signed_as_the_tool_declares_over_what_is_sent() {
+    let stub = Stub::start(|_, _| Reply::Json(200, json!({}))).await;
+    let url = format!("{}/v1/{{id}}?a=b", stub.url);
+    let whole = "[tools.whole.sign]\nsecret = \"clawbridge/tools/key\"\nover = \"{method}|{host}|{path}|{query}|{timestamp}|{body}\"\n\
+        header = \"X-Sig\"\nprefix = \"t={timestamp},v1=\"\ntimestamp_unit = \"ms\"\n[tools.whole.auth]\n\
+        secret = \"clawbridge/tools/crm\"\nheader = \"X-Key-Id\"";
+    let webhooks = "[tools.webhooks.sign]\nsecret = \"clawbridge/tools/whsec\"\nscheme = \"standard-webhooks\"";
+    let empty =
+        "[tools.empty.sign]\nsecret = \"clawbridge/tools/key\"\nheader = \"X-Sig\"\nover = \"{method} {path}{body}\"";
+    let config = tool("whole", "POST", &url, whole)
+        + &tool("webhooks", "POST", &stub.url, webhooks)
+        + &tool("empty", "GET", &stub.url, empty)
+        + ALLOW;
+    let bridge = bridge(&config).await;
+    set_secret(&bridge, "key", "the key");
+    set_secret(&bridge, "crm", "id-of-the-key");
+    // `the key` in Base64.
+    set_secret(&bridge, "whsec", "whsec_dGhlIGtleQ==");
+    let input = json!({"id": "a b", "amount": 1.50});
+    for name in ["whole", "webhooks", "empty"] {
+        send(&bridge, name, input.clone()).await;
+        let line = ended(&bridge, name).await;
+        assert_eq!(line["decision"], "succeeded", "{line}");
+        let calls = stub.calls();
+        let call = calls.last().expect("a call");
+        match name {
+            "whole" => {
+                let (timestamp, signature) = call.header("x-sig").split_once(",v1=").expect("two parts");
+                let timestamp = timestamp.trim_start_matches("t=");
+                let host = stub.url.trim_start_matches("http://");
+                let head = format!("POST|{host}|/v1/a%20b|a=b|{timestamp}|");
+                assert_eq!(signature, hex::encode(expected(b"the key", &[head.as_bytes(), &call.body])), "{call:?}");
+                assert_eq!((timestamp.len(), call.header("x-key-id")), (13, "id-of-the-key"));
+            }
+            "webhooks" => {
+                let head = format!("{}.{}.", call.header("webhook-id"), call.header("webhook-timestamp"));
+                let signature = expected(b"the key", &[head.as_bytes(), &call.body]);
+                let signature = base64::engine::general_purpose::STANDARD.encode(signature);
+                assert_eq!(call.header("webhook-signature"), format!("v1,{signature}"), "{call:?}");
+                assert_eq!(call.header("webhook-id"), line["task"]);
+            }
+            _ => assert_eq!(call.header("x-sig"), hex::encode(expected(b"the key", &[b"GET /"])), "{call:?}"),
+        }
+    }
+    set_secret(&bridge, "whsec", "whsec_no base64");
+    let called = call(&bridge, "webhooks", &input);
+    assert_eq!(called["error"]["code"], "CREDENTIAL_UNAVAILABLE", "{called}");
+    assert!(
+        called["error"]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("encoding whsec") && !text.contains("base64"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_form_of_a_credential_that_an_api_repeats_is_kept() {
+    const QUERY: &str = "query/key+4242";
+    const PASSWORD: &str = "pass word&4343";
+    const KEY: &str = "signing=key4444";
+    // All that was sent, in each place of an answer that is kept.
+    let stub = Stub::start(move |call, _| {
+        let sent = format!("{} {} {}", call.path, call.header("authorization"), call.header("x-sig"));
+        let own = if call.path.contains("?key=") { [QUERY, KEY] } else { [PASSWORD, "me:pass word&4343"] };
+        match call.path.split('?').next().unwrap_or_default() {
+            "/result" => Reply::Json(
+                200,
+                json!({"url": call.path, "auth": call.header("authorization"), "sig": call.header("x-sig"),
+                "decoded": own}),
+            ),
+            "/headers" => Reply::With(200, vec![("x-echo".into(), sent)], "{}".into()),
+            "/refused" => Reply::With(422, vec![("x-request-id".into(), own[0].replace(' ', "+"))], sent),
+            "/html" => {
+                Reply::of(200, "text/html", &format!("<a href=\"{}\">{sent}</a>", call.path.replace('&', "&amp;")))
+            }
+            "/cut" => Reply::of(200, "text/html", &format!("{}{sent}", "-".repeat(2_040 - 30))),
+            _ => Reply::With(
+                302,
+                vec![("location".into(), format!("{}&back={}", call.path, call.path.replace('%', "%25")))],
+                sent,
+            ),
+        }
+    })
+    .await;
+    let names = ["result", "headers", "refused", "html", "cut", "moved"];
+    let mut config = ALLOW.to_owned();
+    for name in names {
+        let sign = format!("[tools.{name}_query.sign]\nsecret = \"clawbridge/tools/key\"\nheader = \"X-Sig\"");
+        let query = format!("auth = {{ secret = \"clawbridge/tools/query\", query = \"key\" }}\nresult = '.'\n{sign}");
+        let basic = "auth = { secret = \"clawbridge/tools/password\", basic = true, user = \"me\" }\nresult = '.'";
+        config.push_str(&tool(&format!("{name}_query"), "POST", &format!("{}/{name}", stub.url), &query));
+        config.push_str(&tool(&format!("{name}_basic"), "POST", &format!("{}/{name}", stub.url), basic));
+    }
+    let bridge = bridge(&config).await;
+    for (name, value) in [("query", QUERY), ("password", PASSWORD), ("key", KEY)] {
+        set_secret(&bridge, name, value);
+    }
+    let mut shown = String::new();
+    for name in names {
+        for kind in ["query", "basic"] {
+            let name = format!("{name}_{kind}");
+            send(&bridge, &name, json!({})).await;
+            let line = ended(&bridge, &name).await;
+            shown.push_str(&show(&bridge, &line).to_string());
+            shown.push_str(&bridge.run(&["tools", "call", &name, "--yes"]).out);
+            shown.push_str(&format!("{:?}", bridge.run(&["tools", "call", &name, "--yes", "--json"])));
+        }
+    }
+    shown.push_str(&format!("{:?}{}", bridge.journal(), bridge.complaints()));
+    let mut secrets = vec!["4242".to_owned(), "4343".to_owned(), "4444".to_owned()];
+    for call in stub.calls() {
+        secrets.extend(
+            call.header("authorization")
+                .strip_prefix("Basic ")
+                .map(|encoded| encoded[4..].trim_end_matches('=').to_owned()),
+        );
+        secrets.extend((!call.header("x-sig").is_empty()).then(|| call.header("x-sig")[..12].to_owned()));
+    }
+    assert!(shown.contains("[redacted]") && secrets.len() > 30, "{shown}");
+    for secret in secrets {
+        assert!(!shown.contains(&secret), "{secret} is in {shown}");
     }
 }

@@ -2,15 +2,19 @@
 
 mod bodies;
 mod catch_up;
+mod certificates;
 mod crash;
 mod credentials;
 mod deliveries;
 mod dev;
 mod fixtures;
+mod graphql;
+mod hostile;
 mod local;
 mod messages;
 mod operator;
 mod outcomes;
+mod pages;
 mod providers;
 mod readme;
 mod refusals;
@@ -18,6 +22,7 @@ mod setup;
 mod sources;
 mod support;
 mod tasks;
+mod tool_commands;
 mod tools;
 mod verify;
 mod webhook;

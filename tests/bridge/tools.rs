@@ -238,17 +238,28 @@ async fn an_api_that_says_when_to_come_back_is_not_called_before() {
         if !called.lock().expect("called").insert(call.path.clone()) {
             return Reply::Json(200, json!(1));
         }
-        let wait = if call.path == "/seconds" { "2".to_owned() } else { later() };
-        Reply::With(429, vec![("retry-after".into(), wait)], String::new())
+        let headers = |pairs: [(&str, String); 2]| pairs.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        match call.path.as_str() {
+            "/seconds" => Reply::With(429, vec![("retry-after".into(), "2".into())], String::new()),
+            "/date" => Reply::With(429, vec![("retry-after".into(), later())], String::new()),
+            // As GitHub says it.
+            _ => {
+                let reset = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time").as_secs() + 3;
+                let quota = [("x-ratelimit-remaining", "0".to_owned()), ("x-ratelimit-reset", reset.to_string())];
+                Reply::With(403, headers(quota), String::new())
+            }
+        }
     })
     .await;
     let config = tool("seconds", "GET", &format!("{}/seconds", stub.url), "attempts = 2")
         + &tool("date", "GET", &format!("{}/date", stub.url), "attempts = 2")
+        + &tool("quota", "GET", &format!("{}/quota", stub.url), "attempts = 2")
         + ALLOW;
     let bridge = bridge(&config).await;
-    send(&bridge, "seconds", json!({})).await;
-    send(&bridge, "date", json!({})).await;
-    for name in ["seconds", "date"] {
+    for name in ["seconds", "date", "quota"] {
+        send(&bridge, name, json!({})).await;
+    }
+    for name in ["seconds", "date", "quota"] {
         ended(&bridge, name).await;
         let calls = stub.calls_of(&format!("/{name}"));
         let waited = calls[1].at.duration_since(calls[0].at);
@@ -418,4 +429,36 @@ async fn for_a_tool_that_reads_nothing_is_an_answer() {
         assert_eq!(show(&bridge, &line)["result"], Value::Null);
     }
     assert_eq!(stub.calls().len(), 3);
+}
+
+#[tokio::test]
+async fn an_answer_is_projected_to_what_an_agent_needs_before_it_is_checked() {
+    let stub = Stub::start(|_, _| {
+        let headers = vec![("x-total".into(), "7".into()), ("x-total".into(), "8".into())];
+        Reply::With(200, headers, json!({"data": {"id": "in_1", "noise": [1, 2, 3]}}).to_string())
+    })
+    .await;
+    let program = "result = '{id: .answer.data.id, status, total: .headers[\"x-total\"], asked: .input.n}'";
+    let config = tool("small", "GET", &stub.url, &format!("{program}\n{OBJECT}"))
+        + &tool("drift", "GET", &stub.url, "result = '.answer.items | length'\noutput = { type = \"string\" }")
+        + &tool("fails", "GET", &stub.url, "result = '.answer.data.id + 1'")
+        + &tool("none", "GET", &stub.url, "result = '.answer.items[]?'")
+        + ALLOW;
+    let bridge = bridge(&config).await;
+    for name in ["small", "drift", "fails", "none"] {
+        send(&bridge, name, json!({"n": 5})).await;
+    }
+    let record = show(&bridge, &ended(&bridge, "small").await);
+    assert_eq!(record["result"], json!({"id": "in_1", "status": 200, "total": "7, 8", "asked": 5}));
+    for (name, says) in [
+        ("drift", "output schema: value is not of type"),
+        ("fails", "result: the program failed on this input"),
+        ("none", "result: the program gave no output"),
+    ] {
+        let record = show(&bridge, &ended(&bridge, name).await);
+        let error = &record["error"];
+        assert_eq!((&error["code"], &error["class"]), (&json!("UNEXPECTED_RESPONSE"), &json!("unknown")), "{record}");
+        assert!(error["message"].as_str().is_some_and(|text| text.contains(says)), "{name}: {error}");
+        assert!(error["evidence"].as_str().is_some_and(|text| text.contains("in_1")), "{name}: {error}");
+    }
 }

@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// Tasks: what went out, or is to.
     #[command(subcommand)]
     Tasks(TasksCommand),
+    /// Tools: the calls that are declared, and one of them now.
+    #[command(subcommand)]
+    Tools(ToolsCommand),
     /// Sources: who may send webhooks, and how they sign.
     #[command(subcommand)]
     Source(SourceCommand),
@@ -196,6 +199,47 @@ pub(crate) struct SettleArgs {
     /// With --fail: why, for the record.
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["done", "retry"], value_parser = parse_reason)]
     pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ToolsCommand {
+    /// List the tools.
+    List {
+        /// This document instead of the configuration in use.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Show how a tool is declared, defaults filled in.
+    Show {
+        /// Tool name.
+        name: String,
+        /// This document instead of the configuration in use.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Call a tool now, from this machine, with the stack's secrets. No task is made of it.
+    Call(ToolCallArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ToolCallArgs {
+    /// Tool name.
+    pub(crate) name: String,
+    /// The input: JSON, @FILE, or - for standard input.
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub(crate) input: String,
+    /// Send nothing; print the exact request, credentials masked.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Call a tool of effect unsafe, which acts each time.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// The idempotency key that is sent where the tool sends one [default: a new one].
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    pub(crate) key: Option<String>,
+    /// This document instead of the configuration in use.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -413,6 +457,11 @@ fn parse_day(day: &str) -> Result<String, String> {
     let midnight = clawbridge_clock::Timestamp::parse_rfc3339(&format!("{day}T00:00:00Z"));
     // Rendered again, so that there is one way to write it: the indexes are keyed by this text.
     midnight.map(|at| at.day()).ok_or_else(|| "a day is written as 2026-11-21".to_owned())
+}
+
+fn parse_key(text: &str) -> Result<String, String> {
+    let is_key = (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_key.then(|| text.to_owned()).ok_or_else(|| "a key is 1 to 255 visible ASCII characters".to_owned())
 }
 
 fn parse_since(text: &str) -> Result<Duration, String> {

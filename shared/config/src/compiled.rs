@@ -1,5 +1,10 @@
 //! A document ready to run.
 
+mod tool;
+
+pub(crate) use tool::{Body, CompiledGraphql};
+pub use tool::{CompiledPages, CompiledSign, CompiledTool, KeyError};
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -9,13 +14,7 @@ use serde_json::Value;
 use crate::diagnostic::Diagnostic;
 use crate::document;
 use crate::glob::Glob;
-use crate::model::{Config, Route, Tool};
-use crate::schema::{Schema, Violation};
-use crate::template::{HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, UrlTemplate};
-use crate::verify::CompiledVerify;
-
-/// The longest idempotency key, in bytes.
-const MAX_KEY_BYTES: usize = 255;
+use crate::model::{Config, Route};
 
 impl Config {
     /// The document as JSON, in the form of bridge.toml with all defaults filled in.
@@ -146,136 +145,6 @@ impl CompiledRoute {
     /// When the mapping fails on the event, or gives no value or several.
     pub fn input(&self, event: &Value) -> Result<Value, RunError> {
         self.input.first(event)
-    }
-}
-
-/// A tool, ready to make requests.
-#[derive(Debug, Clone)]
-pub struct CompiledTool {
-    pub(crate) name: String,
-    pub(crate) tool: Tool,
-    pub(crate) url: UrlTemplate,
-    pub(crate) query: Vec<QueryTemplate>,
-    pub(crate) headers: Vec<HeaderTemplate>,
-    pub(crate) body: Option<Program>,
-    pub(crate) idempotency_key: Option<Program>,
-    pub(crate) verify: Option<CompiledVerify>,
-    pub(crate) input: Option<Schema>,
-    pub(crate) output: Option<Schema>,
-}
-
-/// Why a tool's program gave no idempotency key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// The program failed on the input.
-    #[error("idempotency_key: {0}")]
-    Program(#[from] RunError),
-    /// It gave something that is no key.
-    #[error("idempotency_key gave {found}; a key is a text or a number")]
-    NotPlain {
-        /// What it gave.
-        found: &'static str,
-    },
-    /// It gave a key that is empty, too long, or has characters that a header cannot carry.
-    #[error("idempotency_key gave a text that is no key: 1 to {MAX_KEY_BYTES} visible ASCII characters")]
-    Unusable,
-}
-
-impl CompiledTool {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its plain data: method, effect, timeout, auth, …
-    #[must_use]
-    pub fn tool(&self) -> &Tool {
-        &self.tool
-    }
-
-    /// Whether the URL is a path of the bridge's own address; [`CompiledTool::url`] then begins with `bridge:/`.
-    #[must_use]
-    pub fn calls_bridge(&self) -> bool {
-        self.url.is_bridge()
-    }
-
-    /// The URL for an input, query parameters included.
-    ///
-    /// # Errors
-    /// A field that is not there or cannot be in a URL, or a result that is too long.
-    pub fn url(&self, input: &Value) -> Result<String, TemplateError> {
-        let mut url = self.url.expand(input)?;
-        for parameter in &self.query {
-            let separator = match url.contains('?') {
-                true if url.ends_with(['?', '&']) => "",
-                true => "&",
-                false => "?",
-            };
-            url.push_str(separator);
-            url.push_str(&parameter.expand(input)?);
-        }
-        if url.len() > MAX_URL_BYTES {
-            return Err(TemplateError::TooLong { place: "URL".to_owned(), limit: MAX_URL_BYTES });
-        }
-        Ok(url)
-    }
-
-    /// The declared headers for an input: names in lower case, in order. Neither the credential nor the idempotency key.
-    ///
-    /// # Errors
-    /// A field that is not there or cannot be in a header.
-    pub fn headers(&self, input: &Value) -> Result<Vec<(String, String)>, TemplateError> {
-        self.headers.iter().map(|header| Ok((header.name().to_owned(), header.expand(input)?))).collect()
-    }
-
-    /// The JSON body for an input. `None`: the request has none.
-    ///
-    /// # Errors
-    /// When the program fails on the input, or gives no value or several.
-    pub fn body(&self, input: &Value) -> Result<Option<Value>, RunError> {
-        self.body.as_ref().map(|program| program.first(input)).transpose()
-    }
-
-    /// The idempotency key that the tool's program makes of an input. `None`: there is no program; the key is the event id and
-    /// the route name.
-    ///
-    /// # Errors
-    /// When the program fails, or gives something that is no key.
-    pub fn idempotency_key(&self, input: &Value) -> Result<Option<String>, KeyError> {
-        let Some(program) = &self.idempotency_key else { return Ok(None) };
-        let key = match program.first(input)? {
-            Value::String(key) => key,
-            Value::Number(key) => key.to_string(),
-            Value::Null => return Err(KeyError::NotPlain { found: "null" }),
-            Value::Bool(_) => return Err(KeyError::NotPlain { found: "a boolean" }),
-            Value::Array(_) => return Err(KeyError::NotPlain { found: "an array" }),
-            Value::Object(_) => return Err(KeyError::NotPlain { found: "an object" }),
-        };
-        let is_key = !key.is_empty() && key.len() <= MAX_KEY_BYTES && key.bytes().all(|byte| byte.is_ascii_graphic());
-        if is_key { Ok(Some(key)) } else { Err(KeyError::Unusable) }
-    }
-
-    /// How to find out whether a call was made whose answer never came.
-    #[must_use]
-    pub fn verify(&self) -> Option<&CompiledVerify> {
-        self.verify.as_ref()
-    }
-
-    /// Check an input against the tool's schema. Without a schema, everything fits.
-    ///
-    /// # Errors
-    /// The ways in which it does not fit.
-    pub fn check_input(&self, input: &Value) -> Result<(), Vec<Violation>> {
-        self.input.as_ref().map_or(Ok(()), |schema| schema.check(input))
-    }
-
-    /// Check an output against the tool's schema. Without a schema, everything fits.
-    ///
-    /// # Errors
-    /// The ways in which it does not fit.
-    pub fn check_output(&self, output: &Value) -> Result<(), Vec<Violation>> {
-        self.output.as_ref().map_or(Ok(()), |schema| schema.check(output))
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::template::TemplateError;
 use serde_json::json;
 
 fn compiled(text: &str) -> Compiled {

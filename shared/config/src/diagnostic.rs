@@ -141,6 +141,16 @@ codes! {
     InvalidSecretName = "INVALID_SECRET_NAME",
     /// An address of a webhook at its provider that cannot be one.
     InvalidHook = "INVALID_HOOK",
+    /// One query parameter from two places.
+    ParameterSetTwice = "PARAMETER_SET_TWICE",
+    /// A key that another setting rules out.
+    KeyNotAllowed = "KEY_NOT_ALLOWED",
+    /// A GraphQL document that is none, or has not exactly one operation.
+    InvalidGraphql = "INVALID_GRAPHQL",
+    /// A tool that changes something and says that it does not.
+    EffectTooWeak = "EFFECT_TOO_WEAK",
+    /// A signature over something that is not sent.
+    SignedNotSent = "SIGNED_NOT_SENT",
     /// A body for a method that has none.
     BodyNotAllowed = "BODY_NOT_ALLOWED",
     /// `effect = "keyed"` without the header that carries the key.

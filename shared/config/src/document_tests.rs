@@ -1,6 +1,6 @@
 use super::*;
 use crate::diagnostic::{Position, Severity};
-use crate::model::{Auth, CatchUp, Effect, GithubLog, Method, Tool};
+use crate::model::{Auth, Carrier, CatchUp, Effect, GithubLog, Method, Tool};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -20,6 +20,8 @@ idempotency_header = "Idempotency-Key"
 idempotency_key = '.payment'
 max_response = "1MiB"
 input = { type = "object", required = ["customer"], properties = { customer = { type = "string" } } }
+
+result = '.answer.payment'
 
 [tools.record_payment.output]
 type = "object"
@@ -73,11 +75,16 @@ fn a_document_is_read_with_its_defaults() {
             query: [("expand", "customer"), ("limit", "10"), ("all", "true")].map(|(k, v)| (k.into(), v.into())).into(),
             headers: [("x-api-version".into(), "2026-01-01".into())].into(),
             body: Some("{amount, currency}".into()),
+            graphql: None,
+            variables: None,
+            partial: false,
+            pages: None,
             auth: Some(Auth {
                 secret: "clawbridge/tools/crm".into(),
-                header: "x-api-key".into(),
-                prefix: String::new()
+                carrier: Carrier::Header { name: "x-api-key".into(), prefix: String::new() },
             }),
+            sign: None,
+            tls: None,
             timeout: "1500ms".parse().unwrap(),
             attempts: 3,
             effect: Effect::Keyed,
@@ -89,6 +96,7 @@ fn a_document_is_read_with_its_defaults() {
             input: Some(
                 json!({"type": "object", "required": ["customer"], "properties": {"customer": {"type": "string"}}})
             ),
+            result: Some(".answer.payment".into()),
             output: Some(json!({"type": "object"})),
         }
     );
@@ -166,7 +174,8 @@ fn the_secret_goes_where_it_is_expected() {
         );
         let (config, diagnostics) = check(&text);
         assert_eq!(diagnostics, [], "{auth}");
-        let expected = Auth { secret: "clawbridge/tools/a".into(), header: header.into(), prefix: prefix.into() };
+        let carrier = Carrier::Header { name: header.into(), prefix: prefix.into() };
+        let expected = Auth { secret: "clawbridge/tools/a".into(), carrier };
         assert_eq!(config.unwrap().tools["t"].auth, Some(expected));
     }
 }
@@ -292,6 +301,7 @@ fn every_problem_is_told_with_its_code_and_place() {
         (tool("idempotency_key = '.a |'"), "INVALID_JQ", 4, 24, "tools.t.idempotency_key"),
         (tool("max_response = \"1GiB\""), "INVALID_SIZE", 4, 16, "tools.t.max_response"),
         (tool("max_response = \"5MiB\""), "OUT_OF_RANGE", 4, 16, "tools.t.max_response"),
+        (tool("result = '.answer |'"), "INVALID_JQ", 4, 20, "tools.t.result"),
         (tool("input = true"), "WRONG_TYPE", 4, 9, "tools.t.input"),
         (tool("input = { type = \"objct\" }"), "INVALID_SCHEMA", 4, 18, "tools.t.input"),
         (tool("[tools.t.input.properties.a]\nminimum = \"1\""), "INVALID_SCHEMA", 5, 11, "tools.t.input"),

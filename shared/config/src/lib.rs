@@ -12,22 +12,28 @@ mod compiled;
 mod diagnostic;
 mod document;
 mod glob;
+mod graphql;
 mod header;
 mod model;
 mod node;
 mod reader;
 mod schema;
+mod signed;
 mod template;
 mod tool;
 mod units;
 mod verify;
 
-pub use compiled::{Compiled, CompiledRoute, CompiledTool, KeyError};
+pub use compiled::{Compiled, CompiledPages, CompiledRoute, CompiledSign, CompiledTool, KeyError};
 pub use diagnostic::{Code, Diagnostic, Position, Severity};
 pub use document::{MAX_DOCUMENT_BYTES, check};
 pub use glob::Glob;
-pub use model::{Auth, CatchUp, Config, Effect, GithubLog, Limits, Method, Network, Route, Tool};
+pub use model::{
+    Algorithm, Auth, Carrier, CatchUp, Config, Effect, Encoding, GithubLog, Limits, Method, Network, PageKind, Pages,
+    Route, SecretEncoding, Sign, TimestampUnit, Tls, Tool,
+};
 pub use schema::{MAX_VIOLATIONS, Schema, Violation};
+pub use signed::{SignedParts, SignedTemplate};
 pub use template::{HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, TemplateSyntaxError, UrlTemplate};
 pub use units::{ByteSize, Cidr, Timeout};
 pub use verify::{CompiledVerify, DoneError, Retention, Settle, Verify};

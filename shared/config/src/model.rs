@@ -1,13 +1,17 @@
 //! The plain data of a document, defaults filled in.
 
+mod tool;
+mod words;
+
+pub(crate) use tool::default_attempts;
+pub use tool::{Auth, Carrier, Pages, Sign, Tls, Tool};
+pub use words::{Algorithm, Effect, Encoding, Method, PageKind, SecretEncoding, TimestampUnit};
+
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::units::{ByteSize, Cidr, Timeout};
-use crate::verify::{Retention, Verify};
+use crate::units::Cidr;
 
 /// A document. As JSON it has the form of bridge.toml, so that the same rules apply to both.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,81 +29,6 @@ pub struct Config {
     pub network: Network,
     /// Bounds on what the bridge does by itself.
     pub limits: Limits,
-}
-
-/// A declared external action: one HTTP request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tool {
-    /// What it does, for people and models.
-    #[serde(default)]
-    pub description: String,
-    /// The HTTP method.
-    pub method: Method,
-    /// The URL template.
-    pub url: String,
-    /// Query parameters: templates by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub query: BTreeMap<String, String>,
-    /// Headers: templates by name, as written.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
-    /// The jq program that makes the JSON body of the input. `None`: no body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-    /// The credential to send.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<Auth>,
-    /// How long one attempt may take.
-    #[serde(default)]
-    pub timeout: Timeout,
-    /// How many attempts a task has, the first included.
-    #[serde(default = "default_attempts")]
-    pub attempts: u32,
-    /// What a repeated request does.
-    pub effect: Effect,
-    /// The header in which the API takes an idempotency key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idempotency_header: Option<String>,
-    /// The jq program that makes the idempotency key of the input. `None`: event id and route name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idempotency_key: Option<String>,
-    /// How it is found out whether a call was made whose answer never came. Only for the effect `unsafe`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verify: Option<Verify>,
-    /// How long a task's record is kept after its last change: its result, and its key.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub result_retention: Retention,
-    /// How much of a response is read.
-    #[serde(default)]
-    pub max_response: ByteSize,
-    /// The JSON Schema of the input. `None`: anything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<Value>,
-    /// The JSON Schema of the output. `None`: anything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output: Option<Value>,
-}
-
-pub(crate) fn default_attempts() -> u32 {
-    5
-}
-
-/// What says nothing new is left out, so that a bridge from before there was the key can read the document.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-/// Where a tool's credential is and how it is sent. The credential itself is nowhere in a document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Auth {
-    /// The name of the secret.
-    pub secret: String,
-    /// The header that carries it.
-    pub header: String,
-    /// What stands before it in the header.
-    pub prefix: String,
 }
 
 /// A rule that turns events into tasks.
@@ -188,85 +117,5 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { max_hops: 8 }
-    }
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $name {
-            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)*
-        }
-
-        impl $name {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The word for it.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)*
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-
-words! {
-    /// An HTTP method (RFC 9110, section 9; RFC 5789 for PATCH).
-    Method {
-        /// Read.
-        Get = "GET",
-        /// Read the headers only.
-        Head = "HEAD",
-        /// Whatever the API makes of it.
-        Post = "POST",
-        /// Replace.
-        Put = "PUT",
-        /// Change.
-        Patch = "PATCH",
-        /// Remove.
-        Delete = "DELETE",
-    }
-}
-
-impl Method {
-    /// Whether a request of this method has the tool's input as its body, if nothing else is said.
-    #[must_use]
-    pub fn has_body(self) -> bool {
-        matches!(self, Self::Post | Self::Put | Self::Patch)
-    }
-
-    /// What repeating a request of this method does, if nothing else is said (RFC 9110, section 9.2).
-    #[must_use]
-    pub fn effect(self, has_idempotency_header: bool) -> Effect {
-        match self {
-            Self::Get | Self::Head => Effect::Read,
-            Self::Put | Self::Delete => Effect::Idempotent,
-            Self::Post | Self::Patch if has_idempotency_header => Effect::Keyed,
-            Self::Post | Self::Patch => Effect::Unsafe,
-        }
-    }
-}
-
-words! {
-    /// What a repeated request does: it decides what happens when it is not known whether one went through.
-    Effect {
-        /// Changes nothing: it is repeated.
-        Read = "read",
-        /// Leaves what one request leaves: it is repeated.
-        Idempotent = "idempotent",
-        /// The API takes a key and acts once per key: it is repeated with the same key.
-        Keyed = "keyed",
-        /// Acts again: it is not repeated.
-        Unsafe = "unsafe",
     }
 }

@@ -176,6 +176,27 @@ impl<'t> Reader<'t> {
         self.optional(fields, key)
     }
 
+    /// A field that is true or false; false when it is missing.
+    pub(crate) fn boolean(&mut self, fields: &Fields<'_>, key: &str) -> bool {
+        let Some(entry) = fields.entry(key) else { return false };
+        let Data::Bool(value) = entry.node.data else {
+            self.wrong_type(&entry.node, &fields.path_of(key), None, "a boolean");
+            return false;
+        };
+        value
+    }
+
+    /// A whole number within a range, if the key is there.
+    pub(crate) fn optional_integer(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        range: std::ops::RangeInclusive<u32>,
+    ) -> Option<u32> {
+        let default = *range.start();
+        fields.entry(key).map(|_| self.integer(fields, key, range, default))
+    }
+
     /// A whole number within a range; `default` when the key is missing.
     pub(crate) fn integer(
         &mut self,

@@ -98,13 +98,13 @@ pub(crate) struct Field {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+pub(crate) enum Piece {
     Literal(String),
     Field(Field),
 }
 
 /// The pieces of a template, and for each the byte offset at which it begins.
-fn pieces(text: &str) -> Result<Vec<(usize, Piece)>, TemplateSyntaxError> {
+pub(crate) fn pieces(text: &str) -> Result<Vec<(usize, Piece)>, TemplateSyntaxError> {
     let fail = |offset: usize, message: &str| TemplateSyntaxError {
         message: message.to_owned(),
         offset,

@@ -1,15 +1,21 @@
 //! One call.
 
 use crate::classify::{Answer, classify, unexpected};
-use crate::client::{Clients, Received, Via, exchange};
-use clawbridge_config::{Compiled, CompiledTool, Effect, Violation};
-use clawbridge_secrets::{SecretError, SecretValue, Secrets, Stage};
+use crate::client::{Clients, Received, exchange};
+use crate::credentials::Credentials;
+use crate::graphql;
+use crate::pages::Walk;
+use crate::quota::{Quota, quota, request_id};
+use crate::redact::Redaction;
+use crate::request::{Prepared, invalid};
+use clawbridge_clock::Timestamp;
+use clawbridge_config::{Compiled, CompiledPages, CompiledTool, Effect, Pages, Violation};
+use clawbridge_secrets::Secrets;
 use clawbridge_tasks::{Class, Code, TaskError};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Method, Url};
-use serde_json::Value;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// A request that has less time than this is not begun.
 const SHORTEST_REQUEST: Duration = Duration::from_millis(50);
@@ -21,13 +27,31 @@ pub struct Called {
     pub answer: Result<Value, TaskError>,
     /// HTTP status of the upstream, if it answered.
     pub status: Option<u16>,
+    /// How many more calls the upstream takes, if it said so last.
+    pub quota: Option<Quota>,
+    /// What the upstream calls the last request, if it said so.
+    pub request_id: Option<String>,
+    /// Requests that were answered or may have been received: pages, and one more where a newer secret was tried.
+    pub requests: u32,
+    /// Bytes of the bodies that were sent.
+    pub sent_bytes: u64,
+    /// Bytes of the bodies that were received, as far as they were read.
+    pub received_bytes: u64,
 }
 
 impl Called {
     /// A call that was not made.
     #[must_use]
     pub fn unsent(error: TaskError) -> Called {
-        Called { status: error.status, answer: Err(error) }
+        Called {
+            status: error.status,
+            answer: Err(error),
+            quota: None,
+            request_id: None,
+            requests: 0,
+            sent_bytes: 0,
+            received_bytes: 0,
+        }
     }
 }
 
@@ -59,15 +83,6 @@ impl Deployment {
     }
 }
 
-/// A request, complete but for its credential.
-struct Prepared {
-    client: Client,
-    method: Method,
-    url: Url,
-    headers: HeaderMap,
-    body: Option<Vec<u8>>,
-}
-
 impl Caller {
     /// For the tools of `config`.
     #[must_use]
@@ -75,117 +90,245 @@ impl Caller {
         Caller { clients: Clients::new(config), secrets, deployment }
     }
 
-    /// Calls `tool` with `input`, as the task named `task`, within the tool's time limit and `left`: reading the secret, and a second call
-    /// with a newer one, included. The task's lease counts on that.
+    /// Calls `tool` with `input`, as the task named `task`, within the tool's time limit and `left`: reading the secrets, a second call
+    /// with newer ones, and all pages included. The task's lease counts on that.
     pub async fn call(&self, tool: &CompiledTool, input: &Value, task: &str, left: Duration) -> Called {
         let end = Instant::now() + tool.tool().timeout.duration().min(left);
-        match self.attempt(tool, input, task, end).await {
-            Ok((status, result)) => Called { answer: Ok(result), status: Some(status) },
+        let mut call = Call {
+            caller: self,
+            tool,
+            end,
+            credentials: Credentials::default(),
+            has_renewed: false,
+            room: tool.tool().max_response.bytes(),
+            is_cut: false,
+            // Whatever comes of it takes the place of this error.
+            called: Called::unsent(invalid(String::new())),
+        };
+        let answer = call.make(input, task).await;
+        let status = answer.as_ref().map_or_else(|error| error.status, |_| call.called.status);
+        let answer = match answer {
             // For a tool that only reads, that there is nothing is an answer.
-            Err(error) if error.code == Code::NotFound && tool.tool().effect == Effect::Read => {
-                Called { status: error.status, answer: Ok(Value::Null) }
-            }
-            Err(error) => Called::unsent(error),
-        }
+            Err(error) if error.code == Code::NotFound && tool.tool().effect == Effect::Read => Ok(Value::Null),
+            answer => answer,
+        };
+        Called { answer, status, ..call.called }
     }
+}
 
-    async fn attempt(
-        &self,
-        tool: &CompiledTool,
-        input: &Value,
-        task: &str,
-        end: Instant,
-    ) -> Result<(u16, Value), TaskError> {
-        tool.check_input(input).map_err(|violations| {
-            invalid(format!("the input does not fit the tool's input schema: {}", list(&violations)))
+/// A call that is under way.
+struct Call<'a> {
+    caller: &'a Caller,
+    tool: &'a CompiledTool,
+    end: Instant,
+    credentials: Credentials,
+    /// Secrets were read again because those in hand were refused. Once is enough.
+    has_renewed: bool,
+    /// How many bytes of answers may still be read.
+    room: usize,
+    /// The last answer had more.
+    is_cut: bool,
+    /// What is known of it so far.
+    called: Called,
+}
+
+/// An answer that is none of those that end the call.
+struct Page {
+    content: Value,
+    /// GraphQL errors beside the data, where the tool takes partial data.
+    errors: Vec<Value>,
+    received: Received,
+    redaction: Redaction,
+}
+
+impl Page {
+    /// The error that this answer is after all.
+    fn unexpected(&self, reason: &str) -> TaskError {
+        unexpected(&answer(&self.received, None), &self.redaction, reason)
+    }
+}
+
+impl Call<'_> {
+    async fn make(&mut self, input: &Value, task: &str) -> Result<Value, TaskError> {
+        check_input(self.tool, input)?;
+        let caller = self.caller;
+        let prepared = Prepared::new(&caller.clients, &caller.deployment.bridge_url, self.tool, input, task)?;
+        self.credentials = Credentials::read(&caller.secrets, &caller.deployment, self.tool).await?;
+        let mut page = match paged(self.tool) {
+            Some((declared, programs)) => self.pages(&prepared, declared, programs).await?,
+            None => self.fetch(&prepared).await?,
+        };
+        let content = std::mem::take(&mut page.content);
+        let result = project(self.tool, input, content, &page).map_err(|reason| page.unexpected(&reason))?;
+        self.tool.check_output(&result).map_err(|violations| {
+            page.unexpected(&format!("the answer does not fit the tool's output schema: {}", list(&violations)))
         })?;
-        let prepared = self.prepare(tool, input, task)?;
-        let mut secret = self.secret(tool).await?;
-        let mut received = send(&prepared, tool, secret.as_deref(), time_left(end)?).await?;
-        if received.status == 401
-            && let Some(newer) = self.newer_secret(tool, secret.as_deref()).await
-        {
-            // The key was rotated since it was last read. A call that was refused as unauthenticated has not acted.
-            secret = Some(newer);
-            received = send(&prepared, tool, secret.as_deref(), time_left(end)?).await?;
-        }
-        let header = |name: HeaderName| received.headers.get(name).and_then(|value| value.to_str().ok());
-        let answer = Answer {
-            status: received.status,
-            content_type: header(CONTENT_TYPE).unwrap_or_default(),
-            retry_after: header(RETRY_AFTER),
-            location: header(LOCATION),
-            body: &received.body,
-        };
-        let secret = secret.as_deref();
-        if received.cut && (200..300).contains(&received.status) {
-            let reason = format!("the answer is larger than max_response, {} bytes", tool.tool().max_response.bytes());
-            return Err(unexpected(&answer, secret, &reason));
-        }
-        let result = classify(&answer, secret, SystemTime::now())?;
-        tool.check_output(&result).map_err(|violations| {
-            unexpected(
-                &answer,
-                secret,
-                &format!("the answer does not fit the tool's output schema: {}", list(&violations)),
-            )
-        })?;
-        Ok((received.status, result))
+        Ok(result)
     }
 
-    fn prepare(&self, tool: &CompiledTool, input: &Value, task: &str) -> Result<Prepared, TaskError> {
-        let url = tool.url(input).map_err(|error| invalid(format!("url: {error}")))?;
-        let (url, inside) = match url.strip_prefix("bridge:") {
-            Some(path) if self.deployment.bridge_url.is_empty() => {
-                return Err(invalid(format!(
-                    "the tool calls the bridge itself (bridge:{path}), and BRIDGE_URL is not set"
-                )));
+    /// The pages of a list, one after the other, as one answer.
+    async fn pages(
+        &mut self,
+        prepared: &Prepared,
+        declared: &Pages,
+        programs: &CompiledPages,
+    ) -> Result<Page, TaskError> {
+        let mut walk = Walk::new(declared, programs, self.tool.tool().graphql.is_some());
+        let mut errors = Vec::new();
+        let mut request = walk.request(prepared, &walk.first()).map_err(invalid)?;
+        let mut page = self.fetch(&request).await?;
+        loop {
+            errors.append(&mut page.errors);
+            let next = walk.take(&page.content, &page.received.headers, &request.url);
+            let Some(ask) = next.map_err(|reason| page.unexpected(&reason))? else { break };
+            if self.room == 0 || time_left(self.end).is_err() {
+                walk.cut();
+                break;
             }
-            Some(path) => (format!("{}{path}", self.deployment.bridge_url.trim_end_matches('/')), true),
-            None => (url, false),
-        };
-        let url = Url::parse(&url).map_err(|error| invalid(format!("url: {error}")))?;
-        if !inside {
-            self.clients.check_literal(&url)?;
+            request = walk.request(prepared, &ask).map_err(invalid)?;
+            page = match self.fetch(&request).await {
+                Ok(page) => page,
+                Err(error) if error.code == Code::NotFound && walk.may_end_beyond() => break,
+                Err(error) if error.code == Code::NotFound => {
+                    let message = format!("page {} is not there: {}", walk.count() + 1, error.message);
+                    return Err(TaskError { code: Code::UnexpectedResponse, class: Class::Unknown, message, ..error });
+                }
+                // What did not fit is not half a page.
+                Err(_) if self.is_cut => {
+                    walk.cut();
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
         }
-        let method = Method::from_bytes(tool.tool().method.as_str().as_bytes())
-            .map_err(|error| invalid(format!("method: {error}")))?;
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        for (name, value) in tool.headers(input).map_err(|error| invalid(format!("headers: {error}")))? {
-            let (name, value) = header_pair(&name, &value)?;
-            headers.insert(name, value);
-        }
-        let body = tool
-            .body(input)
-            .map_err(|error| invalid(format!("body: {error}")))?
-            .map(|body| body.to_string().into_bytes());
-        if body.is_some() {
-            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-        }
-        if let Some(name) = &tool.tool().idempotency_header {
-            let (name, value) = header_pair(name, task)?;
-            headers.insert(name, value);
-        }
-        let via = match (inside, tool.tool().effect) {
-            (true, _) => Via::Inside,
-            (false, Effect::Unsafe) => Via::Fresh,
-            (false, Effect::Read | Effect::Idempotent | Effect::Keyed) => Via::Shared,
-        };
-        Ok(Prepared { client: self.clients.get(via)?, method, url, headers, body })
+        Ok(Page { content: walk.result(), errors, ..page })
     }
 
-    async fn secret(&self, tool: &CompiledTool) -> Result<Option<String>, TaskError> {
-        let Some(auth) = &tool.tool().auth else { return Ok(None) };
-        credential(&self.secrets, &self.deployment, &auth.secret).await.map(Some)
+    /// One request and what its answer means, with newer secrets if those in hand are refused.
+    async fn fetch(&mut self, request: &Prepared) -> Result<Page, TaskError> {
+        let refused = match self.exchange(request).await {
+            // The secrets may have been rotated since they were last read. A call that was refused as unauthenticated has not acted.
+            Err(error) if error.code == Code::AuthenticationFailed && !error.may_have_acted && !self.has_renewed => {
+                error
+            }
+            outcome => return outcome,
+        };
+        self.has_renewed = true;
+        let caller = self.caller;
+        match self.credentials.newer(&caller.secrets, &caller.deployment, self.tool).await {
+            Some(newer) => {
+                self.credentials = newer;
+                self.exchange(request).await
+            }
+            None => Err(refused),
+        }
     }
 
-    /// The secret as it is now, if it is not the one that was just refused.
-    async fn newer_secret(&self, tool: &CompiledTool, refused: Option<&str>) -> Option<String> {
-        let auth = tool.tool().auth.as_ref()?;
-        let value = self.secrets.get_again(&self.deployment.secret_name(&auth.secret), Stage::Current).await.ok()?;
-        readable(&auth.secret, &value).ok().filter(|secret| Some(secret.as_str()) != refused)
+    async fn exchange(&mut self, request: &Prepared) -> Result<Page, TaskError> {
+        let now = Timestamp::now();
+        let complete = request.with(self.tool, &self.credentials, now)?;
+        let mut redaction = self.credentials.redaction(self.tool);
+        redaction.add(complete.signature.as_deref().unwrap_or_default());
+        let clients = &self.caller.clients;
+        let client = match &self.tool.tool().tls {
+            Some(tls) => clients.get_identified(request.via, tls, &self.credentials.identity)?,
+            None => clients.get(request.via)?,
+        };
+        let limit = time_left(self.end)?;
+        self.called.requests += 1;
+        let mut builder = client.request(complete.method, complete.url).headers(complete.headers).timeout(limit);
+        if let Some(body) = complete.body {
+            self.called.sent_bytes += body.len() as u64;
+            builder = builder.body(body);
+        }
+        let received = exchange(builder, self.room).await?;
+        self.note(&received, &redaction, now);
+        understand(self.tool, received, redaction, Timestamp::now())
     }
+
+    fn note(&mut self, received: &Received, redaction: &Redaction, now: Timestamp) {
+        let is_result = (200..300).contains(&received.status);
+        self.is_cut = is_result && received.cut;
+        // Of an answer that is none, only the beginning is kept.
+        self.room -= if is_result { received.body.len() } else { 0 };
+        self.called.received_bytes += received.body.len() as u64;
+        self.called.status = Some(received.status);
+        self.called.quota = quota(&received.headers, now).or(self.called.quota);
+        self.called.request_id = request_id(&received.headers).map(|id| redaction.text(&id));
+    }
+}
+
+/// The content of an answer, or what is wrong with it.
+fn understand(
+    tool: &CompiledTool,
+    received: Received,
+    redaction: Redaction,
+    now: Timestamp,
+) -> Result<Page, TaskError> {
+    let answer = answer(&received, quota(&received.headers, now));
+    if received.cut && (200..300).contains(&received.status) {
+        let reason = format!("the answer is larger than max_response, {} bytes", tool.tool().max_response.bytes());
+        return Err(unexpected(&answer, &redaction, &reason));
+    }
+    let content = classify(&answer, &redaction, now);
+    let (content, errors) = match tool.tool().graphql {
+        None => (content?, Vec::new()),
+        Some(_) => {
+            let content = content.map_err(|error| graphql::refined(error, &answer, &redaction))?;
+            let data = graphql::data(content, tool.tool().partial, &answer, &redaction)?;
+            (data.data, data.errors)
+        }
+    };
+    Ok(Page { content, errors, received, redaction })
+}
+
+fn answer(received: &Received, quota: Option<Quota>) -> Answer<'_> {
+    let header = |name: HeaderName| received.headers.get(name).and_then(|value| value.to_str().ok());
+    Answer {
+        status: received.status,
+        content_type: header(CONTENT_TYPE).unwrap_or_default(),
+        content_encoding: header(CONTENT_ENCODING).unwrap_or_default(),
+        quota,
+        retry_after: header(RETRY_AFTER),
+        location: header(LOCATION),
+        body: &received.body,
+    }
+}
+
+pub(crate) fn paged(tool: &CompiledTool) -> Option<(&Pages, &CompiledPages)> {
+    tool.tool().pages.as_ref().zip(tool.pages())
+}
+
+pub(crate) fn check_input(tool: &CompiledTool, input: &Value) -> Result<(), TaskError> {
+    tool.check_input(input)
+        .map_err(|violations| invalid(format!("the input does not fit the tool's input schema: {}", list(&violations))))
+}
+
+/// What the tool's `result` makes of an answer, or why it makes nothing of it.
+fn project(tool: &CompiledTool, input: &Value, content: Value, page: &Page) -> Result<Value, String> {
+    if tool.tool().result.is_none() {
+        return Ok(content);
+    }
+    let mut view = json!({
+        "answer": content,
+        "status": page.received.status,
+        "headers": shown_headers(&page.received.headers, &page.redaction),
+        "input": input,
+    });
+    if tool.tool().partial {
+        view["errors"] = json!(page.errors);
+    }
+    let result = tool.result(&view).map_err(|error| format!("result: {error}"))?;
+    Ok(result.unwrap_or_default())
+}
+
+/// An answer's headers: names in lower case, those that were sent several times joined (RFC 9110, section 5.3).
+fn shown_headers(headers: &HeaderMap, redaction: &Redaction) -> Map<String, Value> {
+    let joined = |name: &HeaderName| {
+        let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        Value::String(redaction.text(&values.join(", ")))
+    };
+    headers.keys().map(|name| (name.as_str().to_owned(), joined(name))).collect()
 }
 
 /// What is left for a request. Nothing of it was sent so far.
@@ -196,63 +339,6 @@ fn time_left(end: Instant) -> Result<Duration, TaskError> {
         return Err(TaskError::unsent(Code::Timeout, Class::Transient, message));
     }
     Ok(left)
-}
-
-async fn send(
-    prepared: &Prepared,
-    tool: &CompiledTool,
-    secret: Option<&str>,
-    limit: Duration,
-) -> Result<Received, TaskError> {
-    let mut headers = prepared.headers.clone();
-    if let (Some(auth), Some(secret)) = (&tool.tool().auth, secret) {
-        let (name, mut value) = header_pair(&auth.header, &format!("{}{secret}", auth.prefix))?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
-    let mut request =
-        prepared.client.request(prepared.method.clone(), prepared.url.clone()).headers(headers).timeout(limit);
-    if let Some(body) = &prepared.body {
-        request = request.body(body.clone());
-    }
-    exchange(request, tool.tool().max_response.bytes()).await
-}
-
-/// The value of the secret that bridge.toml calls `declared`, as text that a header can carry.
-///
-/// # Errors
-/// [`Code::CredentialUnavailable`]: of class `auth` where a person has to set it, transient where Secrets Manager did not answer.
-pub async fn credential(secrets: &Secrets, deployment: &Deployment, declared: &str) -> Result<String, TaskError> {
-    match secrets.get(&deployment.secret_name(declared), Stage::Current).await {
-        Ok(value) => readable(declared, &value),
-        Err(error @ SecretError::Missing { .. }) => {
-            let message = format!("{error}; `clawbridge secret set {declared}` makes it");
-            Err(TaskError::unsent(Code::CredentialUnavailable, Class::Auth, message))
-        }
-        Err(error @ (SecretError::Unavailable { .. } | SecretError::Throttled { .. })) => {
-            Err(TaskError::unsent(Code::CredentialUnavailable, Class::Transient, error.to_string()))
-        }
-    }
-}
-
-fn readable(declared: &str, value: &SecretValue) -> Result<String, TaskError> {
-    let text = std::str::from_utf8(value.expose()).map(str::trim).unwrap_or_default();
-    if text.is_empty() || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-        let message = format!("the secret {declared} is empty or not a text that a header can carry; set it again");
-        return Err(TaskError::unsent(Code::CredentialUnavailable, Class::Auth, message));
-    }
-    Ok(text.to_owned())
-}
-
-fn header_pair(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), TaskError> {
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(format!("{name} is not a header name")))?;
-    let value =
-        HeaderValue::from_str(value).map_err(|_| invalid(format!("the value of header {name} cannot be sent")))?;
-    Ok((name, value))
-}
-
-fn invalid(message: String) -> TaskError {
-    TaskError::unsent(Code::ValidationError, Class::Client, message)
 }
 
 fn list(violations: &[Violation]) -> String {

@@ -1,19 +1,23 @@
 //! What an upstream's answer means: a result, or an error with a code and a class. Pure.
 
+use crate::quota::Quota;
+use crate::redact::{Redaction, shortened};
+use clawbridge_clock::Timestamp;
 use clawbridge_tasks::{Class, Code, TaskError};
 use serde_json::Value;
-use std::time::{Duration, SystemTime};
-
-/// How much of an answer that cannot be used is kept as evidence, bytes.
-const MAX_EVIDENCE: usize = 2048;
+use std::time::Duration;
 
 /// An upstream's answer, read whole.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Answer<'a> {
     /// HTTP status.
     pub status: u16,
     /// `Content-Type`, or an empty string.
     pub content_type: &'a str,
+    /// `Content-Encoding`, or an empty string.
+    pub content_encoding: &'a str,
+    /// What its headers tell of the caller's quota.
+    pub quota: Option<Quota>,
     /// `Retry-After`, if it was sent.
     pub retry_after: Option<&'a str>,
     /// `Location`, if it was sent.
@@ -22,42 +26,54 @@ pub struct Answer<'a> {
     pub body: &'a [u8],
 }
 
-/// The result in `answer`, or what is wrong with it. `secret` is removed from whatever is kept.
+/// The result in `answer`, or what is wrong with it. What `redaction` knows is removed from whatever is kept.
 ///
 /// A 2xx answer is a result if it is JSON, plain text (a string) or empty (null). Other statuses follow the table of codes and classes
 /// in ARCHITECTURE.md; `now` makes a wait of a `Retry-After` that is a date.
 ///
 /// # Errors
 /// Everything that is not a result.
-pub fn classify(answer: &Answer<'_>, secret: Option<&str>, now: SystemTime) -> Result<Value, TaskError> {
+pub fn classify(answer: &Answer<'_>, redaction: &Redaction, now: Timestamp) -> Result<Value, TaskError> {
     match answer.status {
-        200..=299 => result(answer, secret),
-        status => Err(refused(answer, status, secret, now)),
+        200..=299 => result(answer, redaction),
+        status => Err(refused(answer, status, redaction, now)),
     }
 }
 
-fn result(answer: &Answer<'_>, secret: Option<&str>) -> Result<Value, TaskError> {
+fn result(answer: &Answer<'_>, redaction: &Redaction) -> Result<Value, TaskError> {
     if answer.body.is_empty() {
         return Ok(Value::Null);
     }
+    if !matches!(answer.content_encoding, "" | "identity") {
+        let coding = shortened(answer.content_encoding, 40);
+        return Err(unexpected(
+            answer,
+            redaction,
+            &format!("the answer is compressed ({coding}), which was not asked for"),
+        ));
+    }
     let Ok(text) = std::str::from_utf8(answer.body) else {
-        return Err(unexpected(answer, secret, "the answer is not UTF-8"));
+        return Err(unexpected(answer, redaction, "the answer is not UTF-8"));
     };
     let media_type = media_type(answer.content_type);
     match serde_json::from_str(text) {
-        Ok(value) => Ok(redacted(value, secret)),
-        Err(_) if media_type == "text/plain" => Ok(Value::String(without(text, secret))),
+        Ok(value) => Ok(redaction.value(value)),
+        Err(_) if media_type == "text/plain" => Ok(Value::String(redaction.text(text))),
         Err(error) if media_type.ends_with("json") => {
-            Err(unexpected(answer, secret, &format!("the answer says that it is JSON and is not: {error}")))
+            Err(unexpected(answer, redaction, &format!("the answer says that it is JSON and is not: {error}")))
         }
-        Err(_) if media_type.is_empty() => Err(unexpected(answer, secret, "the answer is not JSON")),
-        Err(_) => Err(unexpected(answer, secret, &format!("the answer is {media_type}, not JSON"))),
+        Err(_) if media_type.is_empty() => Err(unexpected(answer, redaction, "the answer is not JSON")),
+        Err(_) => Err(unexpected(answer, redaction, &format!("the answer is {media_type}, not JSON"))),
     }
 }
 
-fn refused(answer: &Answer<'_>, status: u16, secret: Option<&str>, now: SystemTime) -> TaskError {
+fn refused(answer: &Answer<'_>, status: u16, redaction: &Redaction, now: Timestamp) -> TaskError {
     // Whether the upstream may have acted: not where the status says that it declined; perhaps where it broke.
     let (code, class, may_have_acted, message) = match status {
+        // GitHub, among others, tells with 403 that there were too many calls.
+        403 if answer.retry_after.is_some() || answer.quota.is_some_and(|quota| quota.remaining == 0) => {
+            (Code::RateLimited, Class::Transient, false, "the upstream wants fewer calls")
+        }
         429 => (Code::RateLimited, Class::Transient, false, "the upstream wants fewer calls"),
         408 | 425 | 503 => (Code::Unavailable, Class::Transient, false, "the upstream is not available at the moment"),
         500 | 502 | 504 => (Code::UpstreamError, Class::Server, true, "the upstream failed"),
@@ -76,111 +92,51 @@ fn refused(answer: &Answer<'_>, status: u16, secret: Option<&str>, now: SystemTi
         }
         400..=499 => (Code::ValidationError, Class::Client, false, "the upstream refuses the call as it is"),
         300..=399 => {
-            let place = answer.location.map(|place| format!(" to {}", shortened(place, 200))).unwrap_or_default();
+            let place = answer
+                .location
+                .map(|place| format!(" to {}", shortened(&redaction.text(place), 200)))
+                .unwrap_or_default();
             let reason = format!(
                 "the upstream redirects{place}, and redirects are not followed; put the final address into the tool's url"
             );
-            return unexpected(answer, secret, &reason);
+            return unexpected(answer, redaction, &reason);
         }
-        _ => return unexpected(answer, secret, "the upstream answered with a status that no tool expects"),
+        _ => return unexpected(answer, redaction, "the upstream answered with a status that no tool expects"),
     };
     TaskError {
-        code,
-        class,
-        message: format!("{message} (status {status})"),
         status: Some(status),
-        evidence: evidence(answer.body, secret),
+        evidence: redaction.evidence(answer.body),
         may_have_acted,
-        retry_after: answer.retry_after.and_then(|value| wait(value, now)),
+        retry_after: answer
+            .retry_after
+            .and_then(|value| wait(value, now))
+            .or_else(|| answer.quota.filter(|_| code == Code::RateLimited).and_then(|quota| quota.wait(now))),
+        ..TaskError::unsent(code, class, format!("{message} (status {status})"))
     }
 }
 
 /// An answer that is none of those that a tool expects. The upstream has answered, so it may have acted.
-pub(crate) fn unexpected(answer: &Answer<'_>, secret: Option<&str>, reason: &str) -> TaskError {
+pub(crate) fn unexpected(answer: &Answer<'_>, redaction: &Redaction, reason: &str) -> TaskError {
     TaskError {
-        code: Code::UnexpectedResponse,
-        class: Class::Unknown,
-        message: without(reason, secret),
         status: Some(answer.status),
-        evidence: evidence(answer.body, secret),
+        evidence: redaction.evidence(answer.body),
         may_have_acted: true,
-        retry_after: None,
+        ..TaskError::unsent(Code::UnexpectedResponse, Class::Unknown, redaction.text(reason))
     }
 }
 
 /// RFC 9110 §10.2.3: seconds, or a date.
-fn wait(value: &str, now: SystemTime) -> Option<Duration> {
+fn wait(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
     }
     let at = httpdate::parse_http_date(value).ok()?;
-    Some(at.duration_since(now).unwrap_or_default())
-}
-
-fn evidence(body: &[u8], secret: Option<&str>) -> Option<String> {
-    if body.is_empty() {
-        return None;
-    }
-    // Some room beyond the bound, so that a secret that the bound would cut in two is seen whole and removed whole.
-    let start = &body[..body.len().min(MAX_EVIDENCE + 2 * secret.map_or(0, str::len))];
-    let mut text = without(&String::from_utf8_lossy(start), secret);
-    // One may stand at the end in part: the answer was cut there, by this or by the tool's bound.
-    text.truncate(text.len() - secret.map_or(0, |secret| begun(&text, secret)));
-    let printable: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
-    Some(shortened(&printable, MAX_EVIDENCE).to_owned())
-}
-
-/// Credentials shorter than this would be found by accident everywhere.
-const SHORTEST_SECRET: usize = 6;
-
-/// What stands where a secret stood.
-const REDACTED: &str = "[redacted]";
-
-/// `text` with every occurrence of `secret` removed: an upstream that repeats what it was sent must not carry a credential into a result.
-/// Text may be JSON that could not be used, so the secret is looked for as JSON writes it too (`/` as `\/` is common).
-fn without(text: &str, secret: Option<&str>) -> String {
-    let Some(secret) = secret.filter(|secret| secret.len() >= SHORTEST_SECRET) else { return text.to_owned() };
-    let mut text = text.replace(secret, REDACTED);
-    let quoted = secret.replace('\\', "\\\\").replace('"', "\\\"");
-    for written in [quoted.replace('/', "\\/"), quoted] {
-        if written != secret {
-            text = text.replace(&written, REDACTED);
-        }
-    }
-    text
-}
-
-/// How many bytes at the end of `text` are the beginning of `secret`, if they are enough to mean something.
-fn begun(text: &str, secret: &str) -> usize {
-    (SHORTEST_SECRET..secret.len())
-        .rev()
-        .find(|len| secret.is_char_boundary(*len) && text.ends_with(&secret[..*len]))
-        .unwrap_or(0)
-}
-
-/// The same for a document that was read, where it does not matter how its characters were written.
-fn redacted(value: Value, secret: Option<&str>) -> Value {
-    match value {
-        Value::String(text) => Value::String(without(&text, secret)),
-        // A secret of digits may come back as a number.
-        Value::Number(number) if secret.is_some_and(|secret| secret == number.to_string()) => {
-            Value::String(without(&number.to_string(), secret))
-        }
-        Value::Array(items) => items.into_iter().map(|item| redacted(item, secret)).collect(),
-        Value::Object(fields) => {
-            fields.into_iter().map(|(name, value)| (without(&name, secret), redacted(value, secret))).collect()
-        }
-        plain @ (Value::Null | Value::Bool(_) | Value::Number(_)) => plain,
-    }
+    Some(now.until(Timestamp::from(at)))
 }
 
 fn media_type(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-fn shortened(text: &str, max: usize) -> &str {
-    &text[..text.floor_char_boundary(max)]
+    shortened(content_type.split(';').next().unwrap_or_default().trim(), 100).to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -189,8 +145,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn answer(status: u16, content_type: &'static str, body: &'static [u8]) -> Answer<'static> {
-        Answer { status, content_type, retry_after: None, location: None, body }
+    fn answer<'a>(status: u16, content_type: &'a str, body: &'a [u8]) -> Answer<'a> {
+        Answer { status, content_type, body, ..Answer::default() }
     }
 
     #[test]
@@ -218,7 +174,8 @@ mod tests {
             (599, Code::UnexpectedResponse, Class::Unknown, true),
         ];
         for (status, code, class, may_have_acted) in cases {
-            let error = classify(&answer(status, "", b"x"), None, SystemTime::now()).expect_err("an error");
+            let error =
+                classify(&answer(status, "", b"x"), &Redaction::default(), Timestamp::now()).expect_err("an error");
             assert_eq!(
                 (error.code, error.class, error.may_have_acted, error.status),
                 (code, class, may_have_acted, Some(status))
@@ -236,7 +193,7 @@ mod tests {
             (answer(204, "", b""), Value::Null),
         ];
         for (answer, expected) in good {
-            assert_eq!(classify(&answer, None, SystemTime::now()), Ok(expected));
+            assert_eq!(classify(&answer, &Redaction::default(), Timestamp::now()), Ok(expected));
         }
         let bad = [
             (answer(200, "text/html", b"<html>maintenance</html>"), "text/html"),
@@ -244,7 +201,7 @@ mod tests {
             (answer(200, "application/json", b"\xff\xfe"), "not UTF-8"),
         ];
         for (answer, reason) in bad {
-            let error = classify(&answer, None, SystemTime::now()).expect_err("an error");
+            let error = classify(&answer, &Redaction::default(), Timestamp::now()).expect_err("an error");
             assert_eq!(error.code, Code::UnexpectedResponse);
             assert!(error.message.contains(reason), "{}", error.message);
             assert!(error.evidence.is_some());
@@ -252,14 +209,43 @@ mod tests {
     }
 
     #[test]
+    fn a_quota_that_is_gone_is_no_missing_permission_and_says_how_long() {
+        let now = Timestamp::parse_rfc3339("2026-11-21T03:40:00Z").expect("a date");
+        let quota = |remaining| Some(Quota { remaining, reset_at: Some(now.plus(Duration::from_secs(60))) });
+        let (gone, left) = (quota(0), quota(1));
+        let cases = [
+            (429, None, gone, Code::RateLimited, Some(60)),
+            (429, Some("5"), gone, Code::RateLimited, Some(5)),
+            (429, None, left, Code::RateLimited, None),
+            (403, None, gone, Code::RateLimited, Some(60)),
+            (403, Some("5"), None, Code::RateLimited, Some(5)),
+            (403, None, left, Code::Forbidden, None),
+            (503, None, gone, Code::Unavailable, None),
+        ];
+        for (status, retry_after, quota, code, seconds) in cases {
+            let answer = Answer { retry_after, quota, ..answer(status, "", b"x") };
+            let error = classify(&answer, &Redaction::default(), now).expect_err("an error");
+            assert_eq!((error.code, error.retry_after), (code, seconds.map(Duration::from_secs)), "{status}");
+        }
+    }
+
+    #[test]
+    fn what_is_compressed_is_not_undone() {
+        for (coding, expected) in [("", true), ("identity", true), ("gzip", false), ("br", false)] {
+            let answer = Answer { content_encoding: coding, ..answer(200, "application/json", b"1") };
+            assert_eq!(classify(&answer, &Redaction::default(), Timestamp::now()).is_ok(), expected, "{coding}");
+        }
+    }
+
+    #[test]
     fn a_credential_that_the_upstream_repeats_is_removed() {
         let echo = answer(200, "application/json", b"{\"authorization\":\"Bearer sk_live_123\"}");
         assert_eq!(
-            classify(&echo, Some("sk_live_123"), SystemTime::now()),
+            classify(&echo, &Redaction::of(["sk_live_123"]), Timestamp::now()),
             Ok(json!({"authorization": "Bearer [redacted]"}))
         );
         let refused = answer(400, "text/plain", b"bad key sk_live_123");
-        let error = classify(&refused, Some("sk_live_123"), SystemTime::now()).expect_err("an error");
+        let error = classify(&refused, &Redaction::of(["sk_live_123"]), Timestamp::now()).expect_err("an error");
         assert_eq!(error.evidence.as_deref(), Some("bad key [redacted]"));
     }
 
@@ -273,42 +259,23 @@ mod tests {
             br#"{"key":"Bearer sk\/live\u005c\"1"}"#,
         ];
         for echo in echoes {
-            let answer =
-                Answer { status: 200, content_type: "application/json", retry_after: None, location: None, body: echo };
-            let result = classify(&answer, Some(secret), SystemTime::now());
+            let answer = answer(200, "application/json", echo);
+            let result = classify(&answer, &Redaction::of([secret]), Timestamp::now());
             assert_eq!(result, Ok(json!({"key": "Bearer [redacted]"})), "{}", String::from_utf8_lossy(echo));
         }
         for echo in &echoes[..2] {
-            let answer = Answer { status: 422, content_type: "", retry_after: None, location: None, body: echo };
-            let error = classify(&answer, Some(secret), SystemTime::now()).expect_err("an error");
+            let answer = answer(422, "", echo);
+            let error = classify(&answer, &Redaction::of([secret]), Timestamp::now()).expect_err("an error");
             assert_eq!(error.evidence.as_deref(), Some(r#"{"key":"Bearer [redacted]"}"#));
         }
         let number = answer(200, "application/json", b"{\"20261121\":[20261121]}");
-        let result = classify(&number, Some("20261121"), SystemTime::now());
+        let result = classify(&number, &Redaction::of(["20261121"]), Timestamp::now());
         assert_eq!(result, Ok(json!({"[redacted]": ["[redacted]"]})));
     }
 
     #[test]
-    fn no_piece_of_a_credential_is_kept_where_an_answer_is_cut() {
-        let secret: String = (0..1500).map(|n| char::from(b'a' + (n % 23) as u8)).collect();
-        let whole = secret.repeat(3);
-        let bodies = [
-            format!("{}{secret}", "-".repeat(2_000)),
-            format!("{}{secret}", "-".repeat(2_040)),
-            // What the tool's own bound has cut.
-            format!("--{}", &secret[..1_000]),
-            format!("--{whole}{}", &secret[..200]),
-            format!("--{whole}{whole}"),
-        ];
-        for body in bodies {
-            let kept = evidence(body.as_bytes(), Some(&secret)).unwrap_or_default();
-            assert!(kept.starts_with("--") && !kept.contains("abcdef"), "{kept}");
-        }
-    }
-
-    #[test]
     fn retry_after_is_seconds_or_a_date() {
-        let now = httpdate::parse_http_date("Sat, 21 Nov 2026 03:40:00 GMT").expect("a date");
+        let now = Timestamp::parse_rfc3339("2026-11-21T03:40:00Z").expect("a date");
         let cases = [
             ("120", Some(120)),
             (" 0 ", Some(0)),
@@ -332,8 +299,8 @@ mod tests {
         ) {
             let place = place.min(body.len());
             body.splice(place..place, b"sk_live_123".iter().copied());
-            let answer = Answer { status, content_type: &content_type, retry_after: None, location: None, body: &body };
-            let kept = format!("{:?}", classify(&answer, Some("sk_live_123"), SystemTime::now()));
+            let answer = Answer { status, content_type: &content_type, body: &body, ..Answer::default() };
+            let kept = format!("{:?}", classify(&answer, &Redaction::of(["sk_live_123"]), Timestamp::now()));
             prop_assert!(!kept.contains("sk_live_123"));
         }
     }

@@ -4,15 +4,18 @@
 //! built when the first tool is called, so that a cold start without a call does not pay for them.
 
 use crate::address::is_public;
-use clawbridge_config::Compiled;
+use crate::credentials::Identity;
+use crate::tls::{client_config, refusal};
+use clawbridge_config::{Compiled, Tls};
 use clawbridge_tasks::{Class, Code, TaskError};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Url, redirect};
+use rustls::ClientConfig;
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use url::Host;
 
@@ -21,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long an idle connection is kept: shorter than what servers commonly allow, so that it is seldom found closed.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// What requests say of who makes them.
+pub(crate) const USER_AGENT: &str = concat!("clawbridge/", env!("CARGO_PKG_VERSION"));
 
 /// Which client a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +47,27 @@ pub(crate) struct Clients {
     shared: Arc<OnceLock<Client>>,
     fresh: Arc<OnceLock<Client>>,
     inside: Arc<OnceLock<Client>>,
+    /// Those with a client certificate or an authority of their own: one for each, as long as its secrets are what they were.
+    identified: Arc<Mutex<Vec<Identified>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Identified {
+    declared: Tls,
+    via: Via,
+    identity: Identity,
+    client: Client,
 }
 
 impl Clients {
     pub(crate) fn new(config: Arc<Compiled>) -> Clients {
-        Clients { config, shared: Arc::default(), fresh: Arc::default(), inside: Arc::default() }
+        Clients {
+            config,
+            shared: Arc::default(),
+            fresh: Arc::default(),
+            inside: Arc::default(),
+            identified: Arc::default(),
+        }
     }
 
     /// An address in the URL itself does not pass through the resolver.
@@ -66,17 +88,49 @@ impl Clients {
     }
 
     pub(crate) fn get(&self, via: Via) -> Result<Client, TaskError> {
-        let (slot, idle_connections, guard) = match via {
-            Via::Shared => (&self.shared, 8, true),
-            Via::Fresh => (&self.fresh, 0, true),
-            Via::Inside => (&self.inside, 8, false),
+        let slot = match via {
+            Via::Shared => &self.shared,
+            Via::Fresh => &self.fresh,
+            Via::Inside => &self.inside,
         };
         if let Some(client) = slot.get() {
             return Ok(client.clone());
         }
-        let resolver = guard.then(|| GuardedResolver { config: self.config.clone() });
-        let client = build(idle_connections, resolver, None)?;
+        let client = self.make(via, client_config(None, &Identity::default())?)?;
         Ok(slot.get_or_init(|| client).clone())
+    }
+
+    /// The client of a tool's `tls`, as its secrets are now.
+    pub(crate) fn get_identified(&self, via: Via, declared: &Tls, identity: &Identity) -> Result<Client, TaskError> {
+        // It holds no half-made state between statements, so a panic elsewhere leaves it usable.
+        let mut identified = self.identified.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = identified.iter().position(|known| known.declared == *declared && known.via == via);
+        if let Some(known) = place.and_then(|place| identified.get(place))
+            && known.identity == *identity
+        {
+            return Ok(known.client.clone());
+        }
+        let client = self.make(via, client_config(Some(declared), identity)?)?;
+        if let Some(place) = place {
+            // The certificate was rotated: connections that were made with the one before are let go.
+            identified.swap_remove(place);
+        }
+        identified.push(Identified {
+            declared: declared.clone(),
+            via,
+            identity: identity.clone(),
+            client: client.clone(),
+        });
+        Ok(client)
+    }
+
+    fn make(&self, via: Via, tls: ClientConfig) -> Result<Client, TaskError> {
+        let (idle_connections, guard) = match via {
+            Via::Shared => (8, true),
+            Via::Fresh => (0, true),
+            Via::Inside => (8, false),
+        };
+        build(idle_connections, guard.then(|| GuardedResolver { config: self.config.clone() }), None, tls)
     }
 }
 
@@ -89,24 +143,15 @@ fn may_call(config: &Compiled, address: IpAddr) -> bool {
 /// # Errors
 /// The client could not be set up.
 pub fn client_for_commands(timeout: Duration) -> Result<Client, TaskError> {
-    build(8, None, Some(timeout))
+    build(8, None, Some(timeout), client_config(None, &Identity::default())?)
 }
 
 fn build(
     idle_connections: usize,
     resolver: Option<GuardedResolver>,
     timeout: Option<Duration>,
+    tls: ClientConfig,
 ) -> Result<Client, TaskError> {
-    let failed = |error: &dyn Error| {
-        let message = format!("the HTTP client could not be set up: {error}");
-        TaskError::unsent(Code::Unavailable, Class::Transient, message)
-    };
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(&error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let mut builder = Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(redirect::Policy::none())
@@ -117,14 +162,17 @@ fn build(
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(idle_connections)
-        .user_agent(concat!("clawbridge/", env!("CARGO_PKG_VERSION")));
+        .user_agent(USER_AGENT);
     if let Some(timeout) = timeout {
         builder = builder.timeout(timeout);
     }
     if let Some(resolver) = resolver {
         builder = builder.dns_resolver(Arc::new(resolver));
     }
-    builder.build().map_err(|error| failed(&error))
+    builder.build().map_err(|error| {
+        let message = format!("the HTTP client could not be set up: {error}");
+        TaskError::unsent(Code::Unavailable, Class::Transient, message)
+    })
 }
 
 /// Resolves names and refuses those that lead, with any of their addresses, where nothing may be called. What it returns is what is connected to.
@@ -211,6 +259,12 @@ pub(crate) async fn exchange(request: RequestBuilder, bound: usize) -> Result<Re
 fn call_error(error: &reqwest::Error) -> TaskError {
     if let Some(forbidden) = cause::<Forbidden>(error) {
         return forbidden.into();
+    }
+    if let Some(reason) = refusal(error) {
+        let message = format!(
+            "the upstream refuses the client certificate ({reason}); put a valid one, with its key, into the secret of the tool's tls"
+        );
+        return TaskError::unsent(Code::AuthenticationFailed, Class::Auth, message);
     }
     let (code, message) = match (error.is_connect(), error.is_timeout()) {
         (true, true) => (Code::Unavailable, "no connection to the upstream in time".to_owned()),

@@ -11,6 +11,7 @@ pub(crate) mod send;
 pub(crate) mod sources;
 mod table;
 pub(crate) mod tasks;
+pub(crate) mod tools;
 pub(crate) mod verify;
 
 use crate::out::say;

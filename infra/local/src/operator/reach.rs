@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Where `clawbridge dev` listens unless it is told otherwise.
-const DEFAULT_LOCAL: &str = "http://127.0.0.1:3001";
+pub(super) const DEFAULT_LOCAL: &str = "http://127.0.0.1:3001";
 
 /// A stack with the clients to work on it.
 pub(crate) struct Reached {
