@@ -12,6 +12,9 @@ use std::time::Duration;
 /// How many [`Attempt`]s a record remembers, the latest ones.
 pub const MAX_ATTEMPTS: usize = 50;
 
+/// How many replays a record remembers, the latest ones.
+pub const MAX_REPLAYS: usize = 50;
+
 /// Where a record must stand for a change to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fence {
@@ -118,7 +121,7 @@ impl Change {
             error: None,
             attempts: Vec::new(),
             hops: new.hops,
-            replay: replay.map(str::to_owned),
+            replays: replay.map(str::to_owned).into_iter().collect(),
             created_at: now,
             updated_at: now,
             expires_at: now.plus(policy.retention),
@@ -143,7 +146,9 @@ impl Change {
             after.failures = 0;
         }
         if let Ask::Replay { nonce, .. } = ask {
-            after.replay = Some(nonce.clone());
+            after.replays.push(nonce.clone());
+            let surplus = after.replays.len().saturating_sub(MAX_REPLAYS);
+            after.replays.drain(..surplus);
         }
         Change { fence: Fence::of(Some(seen)), after }
     }

@@ -94,7 +94,9 @@ pub(crate) fn write(change: &Change) -> Result<Write, StoreError> {
     to.keep("looks", (record.looks > 0).then(|| n(i64::from(record.looks))));
     to.keep("lease_until", record.lease_until.map(moment));
     to.keep("retry_at", record.retry_at.map(moment));
-    to.keep("replay", record.replay.as_deref().map(s));
+    if !record.replays.is_empty() {
+        to.set("replays", AttributeValue::L(record.replays.iter().map(|nonce| s(nonce)).collect()));
+    }
     to.keep("waiting", record.waiting.as_ref().map(json).transpose()?);
     to.keep("error", record.error.as_ref().map(json).transpose()?);
     if !record.attempts.is_empty() {
@@ -178,7 +180,7 @@ fn record(from: Reader<'_>, id: &str) -> Result<Record, WrongAttribute> {
         error: from.optional("error", Reader::json)?,
         attempts: from.optional("attempts", attempts)?.unwrap_or_default(),
         hops: from.number("hops")?,
-        replay: from.optional("replay", Reader::text)?.map(str::to_owned),
+        replays: from.optional("replays", texts)?.unwrap_or_default(),
         created_at: moment(from, "created_at")?,
         updated_at: moment(from, "updated_at")?,
         expires_at: from
@@ -197,6 +199,11 @@ fn value(from: Reader<'_>, name: &str, encoding: &str) -> Result<Value, WrongAtt
     // A result may have been read from an upstream with a larger bound than an input.
     let bytes = from.packed(name, encoding)?.unpack(16 * MAX_INPUT_BYTES).map_err(|_| wrong())?;
     serde_json::from_slice(&bytes).map_err(|_| wrong())
+}
+
+fn texts(from: Reader<'_>, name: &str) -> Result<Vec<String>, WrongAttribute> {
+    let text = |one: &AttributeValue| one.as_s().cloned().map_err(|_| WrongAttribute(name.to_owned()));
+    from.list(name)?.iter().map(text).collect()
 }
 
 fn attempts(from: Reader<'_>, name: &str) -> Result<Vec<Attempt>, WrongAttribute> {

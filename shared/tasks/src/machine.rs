@@ -174,7 +174,7 @@ pub fn consider(record: &Record, ask: &Ask, policy: Policy, now: Timestamp) -> V
     match record.state {
         State::Succeeded | State::Parked | State::Cancelled => Verdict::Ended,
         State::Failed => match ask {
-            Ask::Replay { nonce, .. } if record.replay.as_deref() != Some(nonce) => Verdict::Run,
+            Ask::Replay { nonce, .. } if !record.replays.contains(nonce) => Verdict::Run,
             Ask::Replay { .. } | Ask::Person { .. } | Ask::Route { .. } | Ask::Due | Ask::Answer { .. } => {
                 Verdict::Ended
             }

@@ -39,7 +39,7 @@ fn record(state: State) -> Record {
         error: None,
         attempts: Vec::new(),
         hops: 0,
-        replay: None,
+        replays: Vec::new(),
         created_at: NOW,
         updated_at: NOW,
         expires_at: NOW,
@@ -63,7 +63,7 @@ fn each_state_answers_each_asker_as_the_design_says() {
     let other_mapping = Ask::Route { origin: here, input_hash: "other".into() };
     let held = Record { lease_until: at(1), ..record(State::Running) };
     let lost = Record { lease_until: at(0), ..record(State::Running) };
-    let replayed = Record { replay: Some("replay-1".into()), ..record(State::Failed) };
+    let replayed = Record { replays: vec!["replay-1".into(), "replay-2".into()], ..record(State::Failed) };
     let resting = Record { retry_at: at(1), ..record(State::Queued) };
     let cases: Vec<(&str, Record, &Ask, Verdict)> = vec![
         ("done is done", record(State::Succeeded), &route, Verdict::Ended),
@@ -71,7 +71,7 @@ fn each_state_answers_each_asker_as_the_design_says() {
         ("failed stays failed for a repeat", record(State::Failed), &route, Verdict::Ended),
         ("failed stays failed for its own late message", record(State::Failed), &Ask::Due, Verdict::Ended),
         ("a replay runs what failed", record(State::Failed), &replay, Verdict::Run),
-        ("a replay's second message does nothing", replayed, &replay, Verdict::Ended),
+        ("a replay's second message does nothing, also after another replay", replayed, &replay, Verdict::Ended),
         ("a person runs what failed", record(State::Failed), &same_person, Verdict::Run),
         ("a person's second message does nothing", record(State::Failed), &late_person, Verdict::Ended),
         ("a replay leaves what is parked", record(State::Parked), &replay, Verdict::Ended),

@@ -4,6 +4,7 @@
 //! before the message is let go of. So each receipt that lets go of its message has either seen its task ended and announced, or has put
 //! another message for it on the queue itself; it never counts on somebody else's.
 
+use crate::LEASE_MARGIN;
 use crate::change::{Account, Change, Landed};
 use crate::error::TaskError;
 use crate::machine::{Ask, Finding, Outcome, Policy, Verdict, consider, judge, postpone, settle};
@@ -152,6 +153,8 @@ pub enum What {
 enum Phase {
     Fresh,
     Reading,
+    /// A message is being sent that finds the task when this receipt does not live to the end of what it revives.
+    Insuring(Box<Record>),
     /// A claim is being written.
     Claiming,
     Calling(Box<Record>),
@@ -226,6 +229,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
         match (std::mem::replace(&mut self.phase, Phase::Over), done) {
             (Phase::Reading, Done::Read(Some(record))) => self.decide(*record, now, dice),
             (Phase::Reading, Done::Read(None)) => self.gone(),
+            (Phase::Insuring(record), Done::Sent) => self.claim(&record, now),
             (Phase::Claiming, Done::Wrote(Landed::Written(record))) => {
                 self.phase = Phase::Calling(record.clone());
                 Step::Call(record)
@@ -266,6 +270,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
             (
                 Phase::Fresh
                 | Phase::Reading
+                | Phase::Insuring(_)
                 | Phase::Claiming
                 | Phase::Calling(_)
                 | Phase::Looking(_)
@@ -297,10 +302,13 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
         }
         let policy = (self.policy_of)(&record.tool);
         match consider(&record, &self.ask, policy, now) {
-            Verdict::Run => {
-                self.phase = Phase::Claiming;
-                Step::Write(Box::new(Change::claim(&record, &self.ask, policy, &self.writer, now)))
+            Verdict::Run if record.state.has_ended() && matches!(self.ask, Ask::Replay { .. }) => {
+                // Another receipt of this very message may have found the task ended, by an earlier replay, and deleted the message.
+                let at = now.plus(policy.timeout + LEASE_MARGIN);
+                self.phase = Phase::Insuring(Box::new(record));
+                Step::Send { at, same: false }
             }
+            Verdict::Run => self.claim(&record, now),
             Verdict::Look => {
                 let record = Box::new(record);
                 self.phase = Phase::Looking(record.clone());
@@ -335,6 +343,12 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
                 self.send(at, matches!(self.ask, Ask::Answer { .. }) && record.state == State::Running)
             }
         }
+    }
+
+    fn claim(&mut self, record: &Record, now: Timestamp) -> Step {
+        self.phase = Phase::Claiming;
+        let policy = (self.policy_of)(&record.tool);
+        Step::Write(Box::new(Change::claim(record, &self.ask, policy, &self.writer, now)))
     }
 
     fn close(

@@ -142,6 +142,27 @@ fn an_attempt_that_outlived_its_lease_sends_a_message_before_it_lets_go_of_its_o
     assert_eq!(table.0.as_ref().map(|record| (record.state, record.attempt)), Some((State::Running, 2)));
 }
 
+/// Its message may be received twice, and be gone once the other receipt has seen the task as ended before.
+#[test]
+fn a_replay_sends_a_message_before_it_revives_what_has_ended() {
+    let mut table = Table(None);
+    let mut first = of_new(UNSAFE, "one");
+    let step = first.begin(NOW);
+    table.follow(&mut first, step, NOW);
+    let refused = TaskError::unsent(Code::ValidationError, Class::Client, "");
+    let step = first.next(called(Err(refused)), NOW, 0.5);
+    assert!(matches!(table.follow(&mut first, step, NOW), Step::Announce(_)));
+    let replay = |writer: &str| Receipt::of_new(new(), Some("again".into()), |_: &str| UNSAFE, writer.to_owned());
+    let mut second = replay("two");
+    let step = second.begin(NOW);
+    let lease_end = NOW.plus(Duration::from_secs(15));
+    assert_eq!(table.follow(&mut second, step, NOW), Step::Send { at: lease_end, same: false });
+    assert_eq!(table.state(), Some(State::Failed));
+    let step = second.next(Done::Sent, NOW, 0.5);
+    assert!(matches!(table.follow(&mut second, step, NOW), Step::Call(_)));
+    assert_eq!(table.0.as_ref().map(|record| record.replays.clone()), Some(vec!["again".to_owned()]));
+}
+
 #[test]
 fn an_answer_that_comes_before_it_is_waited_for_comes_again() {
     let mut table = Table(None);

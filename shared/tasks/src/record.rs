@@ -189,8 +189,9 @@ pub struct Record {
     pub attempts: Vec<Attempt>,
     /// How many tasks' events lie between a provider's delivery and this task.
     pub hops: u32,
-    /// The replay that ran it last, if one did.
-    pub replay: Option<String>,
+    /// The replays that ran it, the latest of them: each asks once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replays: Vec<String>,
     /// When it was first claimed.
     pub created_at: Timestamp,
     /// When it last changed.

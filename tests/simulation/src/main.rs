@@ -3,8 +3,14 @@
 
 use clap::Parser;
 use clawbridge_simulation::{Figures, Report, Rule, run};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
+
+/// Prints a line; who has stopped reading is not told any more.
+macro_rules! say {
+    ($($arg:tt)*) => { drop(writeln!(std::io::stdout().lock(), $($arg)*)) };
+}
 
 /// The task machine under seeded faults.
 #[derive(Debug, Parser)]
@@ -31,7 +37,7 @@ fn main() -> ExitCode {
     print(&figures, seeds, started);
     for (seed, report) in &failed {
         for violation in &report.violations {
-            println!("seed {seed}: {violation}   (--seed {seed} --trace shows how)");
+            say!("seed {seed}: {violation}   (--seed {seed} --trace shows how)");
         }
     }
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -44,7 +50,9 @@ fn run_all(first: u64, seeds: u64, trace: bool) -> (Figures, Vec<(u64, Report)>)
         let (mut figures, mut failed) = (Figures::default(), Vec::new());
         for seed in (first..first.saturating_add(seeds)).filter(|seed| seed % threads == thread) {
             let report = run(seed, Rule::Kept, trace);
-            report.trace.iter().for_each(|line| println!("{line}"));
+            for line in &report.trace {
+                say!("{line}");
+            }
             figures.add(&report.figures);
             if !report.violations.is_empty() {
                 failed.push((seed, report));
@@ -81,13 +89,13 @@ fn print(figures: &Figures, seeds: u64, started: Instant) {
         ("virtual hours", figures.millis / 3_600_000),
     ];
     for (name, count) in rows {
-        println!("{name:<20}{count:>12}");
+        say!("{name:<20}{count:>12}");
     }
-    println!("{:<20}{seconds:>12.1}", "seconds");
+    say!("{:<20}{seconds:>12.1}", "seconds");
     for (fault, count) in &figures.faults {
-        println!("  fault {:<18}{count:>8}", format!("{fault:?}"));
+        say!("  fault {:<18}{count:>8}", format!("{fault:?}"));
     }
     for (state, count) in &figures.ends {
-        println!("  ended {state:<18}{count:>8}");
+        say!("  ended {state:<18}{count:>8}");
     }
 }

@@ -25,11 +25,13 @@ pub enum Rule {
     WishOutlivesAttempt,
     /// A task that is found ended is not announced again.
     EndAnnouncedOnce,
+    /// A replay runs what has ended without sending a message first.
+    ReplayUninsured,
 }
 
 impl Rule {
     /// Those that can be broken.
-    pub const BROKEN: [Rule; 10] = [
+    pub const BROKEN: [Rule; 11] = [
         Rule::FenceDropped,
         Rule::LeaseIgnored,
         Rule::UnsafeRepeated,
@@ -40,5 +42,6 @@ impl Rule {
         Rule::SilenceMeansNotDone,
         Rule::WishOutlivesAttempt,
         Rule::EndAnnouncedOnce,
+        Rule::ReplayUninsured,
     ];
 }

@@ -52,6 +52,7 @@ pub(crate) struct Rates {
     pub(crate) stall: u32,
     pub(crate) table: u32,
     pub(crate) queue: u32,
+    pub(crate) twice: u32,
     pub(crate) upstream: u32,
     pub(crate) look: u32,
 }
@@ -98,7 +99,8 @@ impl Scenario {
             crash: rate(rng, storm, 120_000),
             stall: rate(rng, storm, 250_000),
             table: rate(rng, storm, 200_000),
-            queue: rate(rng, storm, 500_000),
+            queue: rate(rng, storm, 150_000),
+            twice: rate(rng, storm, 500_000),
             upstream: rate(rng, storm, 900_000),
             look: rate(rng, storm, 600_000),
         };
@@ -109,7 +111,7 @@ impl Scenario {
             calm_at: rng.u64(60_000..1_200_000),
             concurrency: rng.usize(1..=4),
             batch: rng.usize(1..=4),
-            wishes: if one_in(rng, 3) { 0 } else { rng.u32(1..=12) },
+            wishes: if one_in(rng, 3) { 0 } else { rng.u32(1..=20) },
             visibility: if one_in(rng, 2) { 70_000 } else { 360_000 },
         }
     }

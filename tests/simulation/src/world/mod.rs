@@ -59,6 +59,8 @@ enum Event {
     Accept(usize),
     /// The queue is polled for messages.
     Poll,
+    /// The same, after there were as many invocations as there may be.
+    PollAgain,
     Begin(Place, Step),
     /// A request arrives, for the n-th time. Without a place, nobody waits for the answer any more.
     Arrive(Option<Place>, Request, u32),
@@ -130,6 +132,8 @@ pub(crate) struct World {
     accepted: BTreeSet<String>,
     announced: BTreeSet<(String, u32, &'static str)>,
     invocations: BTreeMap<u64, Invocation>,
+    /// Messages wait for an invocation to end.
+    crowded: bool,
     next: u64,
     tracing: bool,
     report: Report,
@@ -152,6 +156,7 @@ impl World {
             accepted: BTreeSet::new(),
             announced: BTreeSet::new(),
             invocations: BTreeMap::new(),
+            crowded: false,
             next: 0,
             tracing,
             report: Report::default(),
@@ -183,7 +188,7 @@ impl World {
                     return self.finished();
                 }
                 // A look at the queue is no step of anybody's.
-                self.report.figures.steps += u64::from(!matches!(event, Event::Poll));
+                self.report.figures.steps += u64::from(!matches!(event, Event::Poll | Event::PollAgain));
                 self.happen(event);
             }
             let moved = self.queue.redrive(self.now);
@@ -306,6 +311,10 @@ impl World {
                 self.send(Said::Event { tasks, replay }, self.now);
             }
             Event::Poll => self.poll(),
+            Event::PollAgain => {
+                self.crowded = false;
+                self.poll();
+            }
             Event::Begin(place, step) => self.begin(place, step),
             Event::Arrive(place, request, tries) => self.arrive(place, request, tries),
             Event::Complete(place, done) => self.complete(place, done),

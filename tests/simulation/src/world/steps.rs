@@ -19,7 +19,10 @@ impl World {
             return;
         }
         if self.invocations.len() >= self.scenario.concurrency {
-            self.after(50, 2_000, Event::Poll);
+            if !self.crowded {
+                self.crowded = true;
+                self.after(50, 2_000, Event::PollAgain);
+            }
             return;
         }
         self.rng.shuffle(&mut visible);
@@ -27,7 +30,7 @@ impl World {
         let mut jobs = Vec::new();
         for id in visible.drain(..count) {
             // Seldom a message is handed to a second one while the first has it.
-            let twice = self.strikes(self.scenario.rates.queue);
+            let twice = self.strikes(self.scenario.rates.twice);
             let hidden = if twice { self.rng.u64(0..=30_000) } else { self.scenario.visibility };
             if twice {
                 self.fault(Fault::DeliveredTwice);
@@ -151,6 +154,12 @@ impl World {
                 let Some(run) = self.run_at(place) else { return };
                 let ask = if same { run.ask.clone() } else { Ask::Due };
                 let said = Box::new(Said::Task { task: run.task.clone(), ask });
+                let task = run.task.clone();
+                if self.rule == Rule::ReplayUninsured
+                    && self.table.get(&task).is_some_and(|record| record.state.has_ended())
+                {
+                    return self.after(0, 1, Event::Complete(place, Some(Box::new(Done::Sent))));
+                }
                 if self.rule == Rule::ReleasedBeforeSent {
                     let handle = self.invocations[&place.invocation].jobs[place.job].handle;
                     self.queue.delete(handle);
