@@ -140,6 +140,7 @@ fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
         tasks_table: "clawbridge-tasks".into(),
         registry_table: "clawbridge-registry".into(),
         bridge_url: bridge.private.clone(),
+        public_url: String::new(),
         secret_prefix: "clawbridge".into(),
     };
     (Webhook::new(&environment, webhook).expect("webhook"), Worker::new(&environment, worker).expect("worker"))

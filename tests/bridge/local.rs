@@ -239,12 +239,12 @@ fn the_templates_schedule_sends_what_the_worker_takes_for_a_catch_up() {
 async fn the_public_ports_routes_are_those_of_the_template() {
     let (bridge, template) = (Bridge::start("").await, template());
     let events = template.properties("WebhookFunction")["Events"].as_object().expect("events").values();
-    let mut methods: Vec<String> = events
-        .map(|event| {
-            assert_eq!(event["Properties"]["Path"], "/hooks/{source}");
-            text(&event["Properties"]["Method"])
-        })
-        .collect();
+    let (hooks, others): (Vec<&Value>, Vec<&Value>) =
+        events.map(|event| &event["Properties"]).partition(|event| event["Path"] == "/hooks/{source}");
+    let [callback] = others.as_slice() else { panic!("{others:?}") };
+    assert_eq!((&callback["Path"], &callback["Method"]), (&json!("/callbacks/{ticket}"), &json!("POST")));
+    assert_eq!(bridge.request("POST", "/callbacks/x", &[], b"").await.body["error"]["code"], "UNKNOWN_CALLBACK");
+    let mut methods: Vec<String> = hooks.into_iter().map(|event| text(&event["Method"])).collect();
     methods.sort_unstable();
     assert_eq!(methods, ["GET", "HEAD", "POST"]);
     for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {

@@ -10,6 +10,7 @@ mod dev;
 mod fixtures;
 mod graphql;
 mod hostile;
+mod jobs;
 mod local;
 mod messages;
 mod operator;

@@ -145,6 +145,7 @@ fn worker(bridge: &Bridge) -> Worker {
         tasks_table: "clawbridge-tasks".into(),
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),
+        public_url: String::new(),
         secret_prefix: "clawbridge".into(),
     };
     Worker::new(&clawbridge_aws::Environment::local(&bridge.private), settings).expect("a worker")

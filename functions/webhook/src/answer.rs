@@ -74,6 +74,19 @@ impl Answer {
         Answer::refused(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_HANDSHAKES", sender, reason.to_owned())
     }
 
+    /// An address for an answer that this stack has not made.
+    pub(crate) fn unknown_callback(reason: String) -> Answer {
+        Answer::refused(StatusCode::NOT_FOUND, "UNKNOWN_CALLBACK", "There is no such address.", reason)
+    }
+
+    /// An address for an answer whose time is over.
+    pub(crate) fn expired_callback() -> Answer {
+        let reason =
+            "an upstream answered at an address that has expired; `within` of the tool's job says how long it may take";
+        let sender = "This address has expired.";
+        Answer::refused(StatusCode::GONE, "CALLBACK_EXPIRED", sender, reason.to_owned())
+    }
+
     /// Larger than anything that Lambda should have handed on.
     pub(crate) fn too_large() -> Answer {
         let reason = "the body is larger than the bridge takes";

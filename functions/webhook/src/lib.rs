@@ -6,11 +6,13 @@
 
 mod answer;
 mod bound;
+mod callbacks;
 mod refusals;
 mod sources;
 
 use answer::Answer;
 use bound::Handshakes;
+use callbacks::Callbacks;
 use clawbridge_aws::{AwsError, Environment, sdk_config};
 use clawbridge_clock::Timestamp;
 use clawbridge_journal::Entry;
@@ -37,6 +39,7 @@ use std::time::{Duration, Instant};
 pub struct Webhook {
     sources: Sources,
     keys: Keys,
+    callbacks: Callbacks,
     queue: Queue,
     handshakes: Handshakes,
     refusals: Arc<Mutex<Refusals>>,
@@ -96,6 +99,7 @@ impl Webhook {
         let secrets = Secrets::new(aws_sdk_secretsmanager::Client::new(&config), Ages::default());
         let keys = Keys::new(settings.keys_mirror);
         Ok(Webhook {
+            callbacks: Callbacks::new(secrets.clone(), &settings.secret_prefix),
             sources: Sources::new(secrets, keys.clone(), settings.secret_prefix),
             keys,
             handshakes: Handshakes::default(),
@@ -111,6 +115,11 @@ impl Webhook {
     /// None.
     pub async fn handle(&self, request: Request) -> Result<Response<Body>, Error> {
         let request_id = request_id(&request);
+        if let Some(ticket) = request.path_parameters().first("ticket") {
+            let answer = self.callback(&request, ticket, &request_id, Timestamp::now()).await;
+            self.note(&answer, Asked::Impossible, &request_id);
+            return Ok(answer.into_response(&request_id));
+        }
         let name = request.path_parameters().first("source").unwrap_or_default().to_owned();
         let (answer, asked) = self.receive(&request, &name, &request_id, Timestamp::now()).await;
         self.note(&answer, asked, &request_id);

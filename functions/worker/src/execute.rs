@@ -1,6 +1,6 @@
 //! Carrying out the steps of a receipt: what they are, and in which order, is decided by [`clawbridge_tasks::receipt`].
 
-use crate::{Loaded, Trouble, Worker};
+use crate::{Loaded, Trouble, Worker, job};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{CompiledTool, CompiledVerify, Effect};
 use clawbridge_journal::{Decision, Entry};
@@ -47,7 +47,7 @@ impl Worker {
         self.carry_out(&loaded, receipt, message, deadline).await
     }
 
-    async fn carry_out(
+    pub(crate) async fn carry_out(
         &self,
         loaded: &Loaded,
         mut receipt: Receipt<impl Fn(&str) -> Policy>,
@@ -62,12 +62,9 @@ impl Worker {
             let done = match step {
                 Step::Read => Done::Read(self.tasks.get(&message.task).await?.map(Box::new)),
                 Step::Write(change) => Done::Wrote(self.tasks.write(change).await?),
-                Step::Call(record) => call(loaded, &record, deadline).await,
+                Step::Call(record) => self.call(loaded, &record, deadline).await,
                 Step::Look(record) => look(loaded, &record, deadline).await,
-                // Nothing that a tool declares makes its task wait.
-                Step::Poll(record) => {
-                    Done::NotLooked { at: record.waiting.as_ref().map_or(Timestamp::now(), |waiting| waiting.deadline) }
-                }
+                Step::Poll(record) => job::poll(loaded, &record, deadline.minus(RESERVE)).await,
                 Step::Send { at, same } => {
                     let message = if same { message.clone() } else { TaskMessage::due(&message.task) };
                     self.queue.send(&Message::Task(message), Timestamp::now().until(at)).await?;
@@ -83,6 +80,32 @@ impl Worker {
             step = receipt.next(done, Timestamp::now(), fastrand::f64());
         }
     }
+
+    /// Makes the call that was claimed.
+    async fn call(&self, loaded: &Loaded, record: &Record, deadline: Timestamp) -> Done {
+        let Some(tool) = loaded.config.tool(&record.tool) else {
+            return Done::Called(Call { answer: Answer::Final(Err(unknown_tool(&record.tool))), status: None, ms: 0 });
+        };
+        let started = Instant::now();
+        let callback = match self.callback(tool, record).await {
+            Ok(callback) => callback,
+            Err(error) => {
+                let answer = Answer::Final(Err(error));
+                return Done::Called(Call { answer, status: None, ms: since(started) });
+            }
+        };
+        let end = deadline.minus(RESERVE);
+        let Some(left) = time_for_call(record, tool.tool().timeout.duration(), Timestamp::now(), end) else {
+            // Another invocation has more time.
+            return Done::NotCalled(no_time_left());
+        };
+        let called = loaded.caller.call_back(tool, &record.input, &record.id, left, callback.as_deref()).await;
+        let answer = match tool.job() {
+            Some(job) => job::begun(tool, job, record, called.answer),
+            None => Answer::Final(called.answer),
+        };
+        Done::Called(Call { status: called.status, answer, ms: since(started) })
+    }
 }
 
 /// What a message asks for.
@@ -97,21 +120,6 @@ fn ask(message: &TaskMessage) -> Ask {
         (None, None) => return Ask::Due,
     };
     Ask::Person { after_attempt: wish.0, wish: wish.1 }
-}
-
-/// Makes the call that was claimed.
-async fn call(loaded: &Loaded, record: &Record, deadline: Timestamp) -> Done {
-    let Some(tool) = loaded.config.tool(&record.tool) else {
-        return Done::Called(Call { answer: Answer::Final(Err(unknown_tool(&record.tool))), status: None, ms: 0 });
-    };
-    let end = deadline.minus(RESERVE);
-    let Some(left) = time_for_call(record, tool.tool().timeout.duration(), Timestamp::now(), end) else {
-        // Another invocation has more time.
-        return Done::NotCalled(no_time_left());
-    };
-    let started = Instant::now();
-    let called = loaded.caller.call(tool, &record.input, &record.id, left).await;
-    Done::Called(Call { status: called.status, answer: Answer::Final(called.answer), ms: since(started) })
 }
 
 /// Asks whether a call was made whose answer never came.
@@ -149,7 +157,7 @@ fn finding(verify: &CompiledVerify, answer: &serde_json::Value, record: &Record)
     }
 }
 
-fn policy_of(loaded: &Loaded, tool: &str) -> Policy {
+pub(crate) fn policy_of(loaded: &Loaded, tool: &str) -> Policy {
     loaded.config.tool(tool).map_or(Policy::UNKNOWN_TOOL, policy)
 }
 
@@ -172,11 +180,11 @@ fn policy(tool: &CompiledTool) -> Policy {
 }
 
 /// Names who writes: random, so that a write whose answer got lost is known again.
-fn writer() -> String {
+pub(crate) fn writer() -> String {
     format!("{:032x}", fastrand::u128(..))
 }
 
-fn since(started: Instant) -> u64 {
+pub(crate) fn since(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -8,6 +8,7 @@ mod batch;
 mod catch_up;
 mod execute;
 mod happenings;
+mod job;
 mod learn;
 mod route;
 
@@ -39,6 +40,8 @@ pub struct Settings {
     pub registry_table: String,
     /// `BRIDGE_URL`: where `bridge:` addresses of tools lead; empty if nowhere.
     pub bridge_url: String,
+    /// `PUBLIC_URL`: where upstreams can reach the bridge, to answer later; else `BRIDGE_URL`.
+    pub public_url: String,
     /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,
 }
@@ -52,6 +55,7 @@ pub struct Worker {
     secrets: Secrets,
     queue: Queue,
     deployment: Deployment,
+    public_url: Arc<str>,
     loaded: Arc<Mutex<Option<Loaded>>>,
     catching_up: catch_up::Memory,
 }
@@ -115,6 +119,7 @@ impl Worker {
             tasks_table: need("TASKS_TABLE")?,
             registry_table: need("REGISTRY_TABLE")?,
             bridge_url: read("BRIDGE_URL").unwrap_or_default(),
+            public_url: read("PUBLIC_URL").or_else(|| read("BRIDGE_URL")).unwrap_or_default(),
             secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),
         };
         Worker::new(&Environment::of_this_process(), settings)
@@ -137,6 +142,7 @@ impl Worker {
                 bridge_url: settings.bridge_url.into(),
                 secret_prefix: settings.secret_prefix.into(),
             },
+            public_url: settings.public_url.trim_end_matches('/').into(),
             loaded: Arc::default(),
             catching_up: catch_up::Memory::default(),
         })
@@ -169,6 +175,7 @@ impl Worker {
             }
             Message::Replay(replay) => self.replay(&replay, deadline).await,
             Message::Task(task) => self.task(&task, deadline).await,
+            Message::Answer(answer) => self.answered(&answer, deadline).await,
             Message::SourceSecret(message) => self.learn(&message).await,
             Message::CatchUp(message) => {
                 self.catch_up(&message, deadline).await;

@@ -14,6 +14,11 @@ pub(crate) fn signing_secret(scheme: Scheme) -> String {
     }
 }
 
+/// A random key of 256 bits, in hexadecimal.
+pub(crate) fn key() -> String {
+    hex::encode(bytes())
+}
+
 /// 256 random bits.
 fn bytes() -> [u8; 32] {
     let mut bytes = [0; 32];

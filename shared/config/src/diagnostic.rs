@@ -157,8 +157,8 @@ codes! {
     KeyedWithoutHeader = "KEYED_WITHOUT_HEADER",
     /// `verify` of a tool that is called again anyway.
     VerifyNotNeeded = "VERIFY_NOT_NEEDED",
-    /// `verify` that would call a tool which does more than read.
-    VerifyNotRead = "VERIFY_NOT_READ",
+    /// `verify` or `job` that would ask with a tool which does more than read.
+    ToolNotRead = "TOOL_NOT_READ",
     /// A jq program that does not compile.
     InvalidJq = "INVALID_JQ",
     /// A JSON Schema that is none.

@@ -95,7 +95,10 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
                     tools.insert(entry.key.clone(), tool);
                 }
             }
-            verify::check_tools(reader, &table, &tools, &tool_names);
+            verify::check_tools(reader, &table, &tools, &tool_names, "verify", |tool| {
+                tool.verify().map(|verify| verify.verify().tool.as_str())
+            });
+            verify::check_tools(reader, &table, &tools, &tool_names, "job", |tool| tool.job()?.job().tool.as_deref());
         }
     }
     let mut routes: Vec<CompiledRoute> = Vec::new();

@@ -91,6 +91,7 @@ fn a_document_is_read_with_its_defaults() {
             idempotency_header: Some("Idempotency-Key".into()),
             idempotency_key: Some(".payment".into()),
             verify: None,
+            job: None,
             result_retention: "30d".parse().unwrap(),
             max_response: "1MiB".parse().unwrap(),
             input: Some(

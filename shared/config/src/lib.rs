@@ -14,6 +14,7 @@ mod document;
 mod glob;
 mod graphql;
 mod header;
+mod job;
 mod model;
 mod node;
 mod reader;
@@ -28,6 +29,7 @@ pub use compiled::{Compiled, CompiledPages, CompiledRoute, CompiledSign, Compile
 pub use diagnostic::{Code, Diagnostic, Position, Severity};
 pub use document::{MAX_DOCUMENT_BYTES, check};
 pub use glob::Glob;
+pub use job::{CompiledJob, Every, Job, JobError, Progress, Within};
 pub use model::{
     Algorithm, Auth, Carrier, CatchUp, Config, Effect, Encoding, GithubLog, Limits, Method, Network, PageKind, Pages,
     Route, SecretEncoding, Sign, TimestampUnit, Tls, Tool,

@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::compiled::{Body, CompiledTool};
 use crate::diagnostic::Code;
 use crate::graphql::OperationKind;
+use crate::job;
 use crate::model::{Effect, Method, Tool, default_attempts};
 use crate::node::{Data, Entry, Node};
 use crate::reader::{Fields, Found, Reader, nearest, short};
@@ -33,7 +34,7 @@ use schema::{placeholder, schema};
 use sign::sign;
 use tls::tls;
 
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "description",
     "method",
     "url",
@@ -53,6 +54,7 @@ const KEYS: [&str; 24] = [
     "idempotency_header",
     "idempotency_key",
     "verify",
+    "job",
     "result_retention",
     "max_response",
     "input",
@@ -143,6 +145,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         (ByteSize::MIN, ByteSize::MAX),
     );
     let verify = verify::read(reader, &fields, effect);
+    let job = job::read(reader, &fields);
     let result_retention = unit(
         reader,
         &fields,
@@ -156,7 +159,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
 
     if let Some(input) = &input {
         let url = url_found.as_ref().zip(url.as_ref());
-        placeholders(reader, input, url, &query_templates, &header_templates);
+        let callback = job.as_ref().and_then(|job| job.job().callback.as_deref());
+        placeholders(reader, input, callback, url, &query_templates, &header_templates);
     }
 
     let (method, url) = (method?, url?);
@@ -187,6 +191,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         idempotency_header: owned(idempotency_header),
         idempotency_key: owned(idempotency_key),
         verify: verify.as_ref().map(|verify| verify.verify().clone()),
+        job: job.as_ref().map(|job| job.job().clone()),
         result_retention: result_retention.unwrap_or_default(),
         max_response: max_response.unwrap_or_default(),
         input,
@@ -203,6 +208,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         body: compiled_body?,
         idempotency_key: key_program,
         verify,
+        job,
         input: input_schema,
         result: result_program,
         output: output_schema,
@@ -247,15 +253,20 @@ fn effect(
     })
 }
 
-/// Warn of placeholders of the templates that the input schema does not know.
+/// Warn of placeholders of the templates that the input schema does not know. `callback` is a field that the bridge adds.
 fn placeholders(
     reader: &mut Reader<'_>,
     input: &Value,
+    callback: Option<&str>,
     url: Option<(&Found<'_>, &UrlTemplate)>,
     query: &[(Place<'_>, QueryTemplate)],
     headers: &[(Found<'_>, HeaderTemplate)],
 ) {
-    let mut check = |path: &str, field: &Field, at: Option<usize>| placeholder(reader, input, path, field, at, true);
+    let mut check = |path: &str, field: &Field, at: Option<usize>| {
+        if callback != Some(field.path.as_str()) {
+            placeholder(reader, input, path, field, at, true);
+        }
+    };
     if let Some((found, url)) = url {
         url.fields().for_each(|field| check(&found.path, field, found.at_offset(field.offset)));
     }

@@ -227,6 +227,16 @@ pub(crate) use as_text;
 
 as_text!(Timeout, ByteSize, Cidr);
 
+/// A whole number with one of these units, in the smallest of them.
+pub(crate) fn whole(text: &str, units: &[(&str, u32)], (min, max): (u32, u32)) -> Result<u32, UnitError> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| UnitError::Unreadable)?;
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit).ok_or(UnitError::Unreadable)?;
+    let value = number.checked_mul(u64::from(*factor)).and_then(|value| u32::try_from(value).ok());
+    value.filter(|value| (min..=max).contains(value)).ok_or(UnitError::OutOfRange)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

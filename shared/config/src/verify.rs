@@ -12,10 +12,9 @@ use serde_json::{Value, json};
 use crate::compiled::CompiledTool;
 use crate::diagnostic::Code;
 use crate::model::Effect;
-use crate::node::Node;
 use crate::reader::{Fields, Reader, nearest, short};
 use crate::tool;
-use crate::units::{UnitError, as_text};
+use crate::units::{UnitError, as_text, whole};
 
 /// How an unknown outcome of an `unsafe` tool is found out: a call that reads, and what its answer means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,27 +160,29 @@ pub(crate) fn read(reader: &mut Reader<'_>, fields: &Fields<'_>, effect: Option<
     })
 }
 
-/// Report each `verify` of the table of tools that does not name a tool which reads. `tools` are those that could be read, `names` all.
+/// Report each tool that names another, under `key`, which does not read: what asks must not do anything. `tools` are those that could be
+/// read, `names` all.
 pub(crate) fn check_tools(
     reader: &mut Reader<'_>,
     table: &Fields<'_>,
     tools: &BTreeMap<String, CompiledTool>,
     names: &[&str],
+    key: &str,
+    named: fn(&CompiledTool) -> Option<&str>,
 ) {
     for entry in table.entries() {
-        let Some(verify) = tools.get(&entry.key).and_then(|tool| tool.verify()) else { continue };
-        let path = format!("{}.verify.tool", table.path_of(&entry.key));
-        let at = place(&entry.node);
-        let name = verify.verify.tool.as_str();
+        let Some(name) = tools.get(&entry.key).and_then(named) else { continue };
+        let path = format!("{}.{key}.tool", table.path_of(&entry.key));
+        let at = entry.node.at_pointer(&format!("/{key}/tool")).at;
         match tools.get(name) {
             Some(tool) if tool.tool().effect == Effect::Read => {}
             Some(tool) => {
                 let message = format!(
-                    "{path} is {:?}, whose effect is {}: what asks whether something was done must not do anything",
+                    "{path} is {:?}, whose effect is {}: what only asks must not do anything",
                     short(name),
                     tool.tool().effect
                 );
-                reader.error(Code::VerifyNotRead, &path, at, message).suggestion =
+                reader.error(Code::ToolNotRead, &path, at, message).suggestion =
                     Some("name a tool whose effect is \"read\"".to_owned());
             }
             // It is declared, and what is wrong with it has been said.
@@ -193,11 +194,6 @@ pub(crate) fn check_tools(
             }
         }
     }
-}
-
-/// Where a tool's `verify.tool` is written.
-fn place(tool: &Node) -> Option<usize> {
-    tool.at_pointer("/verify/tool").at
 }
 
 /// How long an upstream may go on acting after a call was given up: a whole number of `s` or `m`.
@@ -280,16 +276,6 @@ impl fmt::Display for Retention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}d", self.0)
     }
-}
-
-/// A whole number with one of these units, in the smallest of them.
-fn whole(text: &str, units: &[(&str, u32)], (min, max): (u32, u32)) -> Result<u32, UnitError> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| UnitError::Unreadable)?;
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit).ok_or(UnitError::Unreadable)?;
-    let value = number.checked_mul(u64::from(*factor)).and_then(|value| u32::try_from(value).ok());
-    value.filter(|value| (min..=max).contains(value)).ok_or(UnitError::OutOfRange)
 }
 
 as_text!(Settle, Retention);

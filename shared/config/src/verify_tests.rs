@@ -95,8 +95,8 @@ fn a_verify_that_cannot_work_is_refused_where_it_stands() {
     let done = "done = 'true'";
     // (verify, more of the tool, code, path, line)
     let cases = [
-        (format!("tool = \"note\"\n{done}"), "", Code::VerifyNotRead, "tools.send.verify.tool", 16),
-        (format!("tool = \"send\"\n{done}"), "", Code::VerifyNotRead, "tools.send.verify.tool", 16),
+        (format!("tool = \"note\"\n{done}"), "", Code::ToolNotRead, "tools.send.verify.tool", 16),
+        (format!("tool = \"send\"\n{done}"), "", Code::ToolNotRead, "tools.send.verify.tool", 16),
         (format!("tool = \"fnid\"\n{done}"), "", Code::UnknownTool, "tools.send.verify.tool", 16),
         (format!("tool = \"find\"\n{done}"), "effect = \"idempotent\"", Code::VerifyNotNeeded, "tools.send.verify", 15),
         (

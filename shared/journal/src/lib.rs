@@ -182,6 +182,28 @@ pub enum Entry<'a> {
         /// The configured bound.
         max_hops: u32,
     },
+    /// An upstream told what came of a task, and it is on the queue.
+    #[serde(rename = "answer.accepted")]
+    AnswerAccepted {
+        /// Task id.
+        task: &'a str,
+        /// The attempt that it was told of.
+        attempt: u32,
+        /// Body size as received, bytes.
+        bytes: usize,
+        /// API Gateway's request id.
+        request_id: &'a str,
+    },
+    /// What an upstream told of a task changes nothing.
+    #[serde(rename = "answer.ignored")]
+    AnswerIgnored {
+        /// Task id.
+        task: &'a str,
+        /// The attempt that it was told of.
+        attempt: u32,
+        /// Why.
+        reason: &'a str,
+    },
     /// A source that waited for its secret has it.
     #[serde(rename = "source.learned")]
     SourceLearned {
@@ -253,6 +275,8 @@ impl Entry<'_> {
             | Entry::EventRepeated { .. }
             | Entry::EventReplayed { .. }
             | Entry::SourceLearned { .. }
+            | Entry::AnswerAccepted { .. }
+            | Entry::AnswerIgnored { .. }
             | Entry::CatchUpRan { .. }
             | Entry::ConfigLoaded { .. } => Level::Info,
             Entry::WebhookRefused { status, .. } if *status >= 500 => Level::Error,

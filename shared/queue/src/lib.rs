@@ -8,8 +8,8 @@ mod sender;
 mod split;
 
 pub use message::{
-    Body, CatchUpMessage, Decision, EventMessage, Message, MessageError, PartMessage, ReplayMessage, Settlement,
-    SourceSecretMessage, TaskMessage,
+    AnswerMessage, Body, CatchUpMessage, Decision, EventMessage, Message, MessageError, PartMessage, ReplayMessage,
+    Settlement, SourceSecretMessage, TaskMessage,
 };
 pub use sender::{Queue, SendError};
 pub use split::{MAX_PARTS, PART_BYTES, event_messages};

@@ -23,6 +23,8 @@ pub enum Message {
     Replay(ReplayMessage),
     /// A task whose time has come.
     Task(TaskMessage),
+    /// An upstream has told what came of a task.
+    Answer(AnswerMessage),
     /// A provider has told a waiting source its secret.
     SourceSecret(SourceSecretMessage),
     /// The schedule wants what senders that never retry have missed to be asked for.
@@ -167,6 +169,17 @@ pub enum Decision {
     },
 }
 
+/// What an upstream told of a task that waits for it, at the address that it was given for one attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerMessage {
+    /// Task id.
+    pub task: String,
+    /// The attempt that it was given the address for.
+    pub attempt: u32,
+    /// The body as received.
+    pub body: Body,
+}
+
 /// What a provider's handshake told: the secret of a source that waits for it. The queue is encrypted; nothing else sees it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceSecretMessage {
@@ -212,6 +225,7 @@ enum Written<'a> {
     Part(&'a PartMessage),
     Replay(&'a ReplayMessage),
     Task(&'a TaskMessage),
+    Answer(&'a AnswerMessage),
     #[serde(rename = "source-secret")]
     SourceSecret(&'a SourceSecretMessage),
     #[serde(rename = "catch-up")]
@@ -225,6 +239,7 @@ enum Read {
     Part(PartMessage),
     Replay(ReplayMessage),
     Task(TaskMessage),
+    Answer(AnswerMessage),
     #[serde(rename = "source-secret")]
     SourceSecret(SourceSecretMessage),
     #[serde(rename = "catch-up")]
@@ -254,6 +269,7 @@ impl Message {
             Message::Part(part) => Written::Part(part),
             Message::Replay(replay) => Written::Replay(replay),
             Message::Task(task) => Written::Task(task),
+            Message::Answer(answer) => Written::Answer(answer),
             Message::SourceSecret(secret) => Written::SourceSecret(secret),
             Message::CatchUp(catch_up) => Written::CatchUp(catch_up),
         };
@@ -275,6 +291,7 @@ impl Message {
             Read::Part(part) => Message::Part(part),
             Read::Replay(replay) => Message::Replay(replay),
             Read::Task(task) => Message::Task(task),
+            Read::Answer(answer) => Message::Answer(answer),
             Read::SourceSecret(secret) => Message::SourceSecret(secret),
             Read::CatchUp(catch_up) => Message::CatchUp(catch_up),
         })

@@ -37,6 +37,8 @@ pub enum Code {
     OutcomeUnknown,
     /// The worker died or was cut off in too many attempts.
     AttemptsExhausted,
+    /// The upstream took it and said later that it failed.
+    JobFailed,
     /// A person decided that it has failed.
     GivenUp,
     /// A person took it back.
@@ -63,6 +65,7 @@ impl Code {
             Code::AddressForbidden => "ADDRESS_FORBIDDEN",
             Code::OutcomeUnknown => "OUTCOME_UNKNOWN",
             Code::AttemptsExhausted => "ATTEMPTS_EXHAUSTED",
+            Code::JobFailed => "JOB_FAILED",
             Code::GivenUp => "GIVEN_UP",
             Code::Cancelled => "CANCELLED",
         }

@@ -14,6 +14,7 @@ use clawbridge_secrets::Secrets;
 use clawbridge_tasks::{Class, Code, TaskError};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -93,6 +94,18 @@ impl Caller {
     /// Calls `tool` with `input`, as the task named `task`, within the tool's time limit and `left`: reading the secrets, a second call
     /// with newer ones, and all pages included. The task's lease counts on that.
     pub async fn call(&self, tool: &CompiledTool, input: &Value, task: &str, left: Duration) -> Called {
+        self.call_back(tool, input, task, left, None).await
+    }
+
+    /// As [`Caller::call`], for a tool whose upstream answers later, at this address: its templates and `body` find it in the input.
+    pub async fn call_back(
+        &self,
+        tool: &CompiledTool,
+        input: &Value,
+        task: &str,
+        left: Duration,
+        callback: Option<&str>,
+    ) -> Called {
         let end = Instant::now() + tool.tool().timeout.duration().min(left);
         let mut call = Call {
             caller: self,
@@ -105,7 +118,7 @@ impl Caller {
             // Whatever comes of it takes the place of this error.
             called: Called::unsent(invalid(String::new())),
         };
-        let answer = call.make(input, task).await;
+        let answer = call.make(input, task, callback).await;
         let status = answer.as_ref().map_or_else(|error| error.status, |_| call.called.status);
         let answer = match answer {
             // For a tool that only reads, that there is nothing is an answer.
@@ -149,10 +162,11 @@ impl Page {
 }
 
 impl Call<'_> {
-    async fn make(&mut self, input: &Value, task: &str) -> Result<Value, TaskError> {
+    async fn make(&mut self, input: &Value, task: &str, callback: Option<&str>) -> Result<Value, TaskError> {
         check_input(self.tool, input)?;
         let caller = self.caller;
-        let prepared = Prepared::new(&caller.clients, &caller.deployment.bridge_url, self.tool, input, task)?;
+        let seen = with_callback(self.tool, input, callback)?;
+        let prepared = Prepared::new(&caller.clients, &caller.deployment.bridge_url, self.tool, &seen, task)?;
         self.credentials = Credentials::read(&caller.secrets, &caller.deployment, self.tool).await?;
         let mut page = match paged(self.tool) {
             Some((declared, programs)) => self.pages(&prepared, declared, programs).await?,
@@ -160,9 +174,10 @@ impl Call<'_> {
         };
         let content = std::mem::take(&mut page.content);
         let result = project(self.tool, input, content, &page).map_err(|reason| page.unexpected(&reason))?;
-        self.tool.check_output(&result).map_err(|violations| {
-            page.unexpected(&format!("the answer does not fit the tool's output schema: {}", list(&violations)))
-        })?;
+        // Of a job this is the receipt, not the output.
+        if self.tool.job().is_none() {
+            check_output(self.tool, &result).map_err(|reason| page.unexpected(&reason))?;
+        }
         Ok(result)
     }
 
@@ -302,6 +317,31 @@ pub(crate) fn paged(tool: &CompiledTool) -> Option<(&Pages, &CompiledPages)> {
 pub(crate) fn check_input(tool: &CompiledTool, input: &Value) -> Result<(), TaskError> {
     tool.check_input(input)
         .map_err(|violations| invalid(format!("the input does not fit the tool's input schema: {}", list(&violations))))
+}
+
+/// Why a result is not what the tool's output schema says, if it is not.
+///
+/// # Errors
+/// In what it does not fit.
+pub fn check_output(tool: &CompiledTool, result: &Value) -> Result<(), String> {
+    tool.check_output(result)
+        .map_err(|violations| format!("the answer does not fit the tool's output schema: {}", list(&violations)))
+}
+
+/// The input as the request sees it: with the address to answer at, where the tool has a field for one.
+fn with_callback<'i>(
+    tool: &CompiledTool,
+    input: &'i Value,
+    callback: Option<&str>,
+) -> Result<Cow<'i, Value>, TaskError> {
+    let field = tool.job().and_then(|job| job.job().callback.as_deref());
+    let (Some(field), Some(callback)) = (field, callback) else { return Ok(Cow::Borrowed(input)) };
+    let mut input = input.clone();
+    match &mut input {
+        Value::Object(members) => drop(members.insert(field.to_owned(), json!(callback))),
+        _ => return Err(invalid("the input is no object, so it has no place for the callback's address".to_owned())),
+    }
+    Ok(Cow::Owned(input))
 }
 
 /// What the tool's `result` makes of an answer, or why it makes nothing of it.

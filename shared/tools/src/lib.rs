@@ -19,7 +19,7 @@ mod sign;
 mod tls;
 
 pub use address::is_public;
-pub use call::{Called, Caller, Deployment};
+pub use call::{Called, Caller, Deployment, check_output};
 pub use classify::{Answer, classify};
 pub use client::{Received, client_for_commands};
 pub use credentials::credential;

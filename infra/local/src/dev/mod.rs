@@ -59,6 +59,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     let config = sdk_config(&environment).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
     let tables = aws_sdk_dynamodb::Client::new(&config);
     provision::provision(&local, &tables, &stack, Duration::from_secs(args.visibility)).await?;
+    provision::callback_key(&aws_sdk_secretsmanager::Client::new(&config), &stack).await?;
 
     let registry = Registry::new(tables, stack.registry_table.clone());
     let mut bridge_toml = watch::BridgeToml::new(args.config.clone(), registry.clone(), local.clone(), stack.clone());
@@ -80,6 +81,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         tasks_table: stack.tasks_table.clone(),
         registry_table: stack.registry_table.clone(),
         bridge_url: stack.endpoint_url.clone().unwrap_or_default(),
+        public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()).unwrap_or_default(),
         secret_prefix: stack.secret_prefix.clone(),
     };
     let worker = Worker::new(&environment, worker).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
@@ -178,6 +180,8 @@ fn gateway(webhook: clawbridge_local_aws::gateway::Invoke, show: Show) -> Result
             .map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
     }
     let gateway = gateway
+        .route("POST /callbacks/{ticket}", function)
+        .map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?
         .fallback(Arc::new(|request| Box::pin(std::future::ready(outside(&request)))))
         .access_log(Arc::new(move |access| note_access(access, &show)));
     Ok(gateway)

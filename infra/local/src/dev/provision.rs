@@ -1,6 +1,7 @@
 //! What the template makes in AWS, made on one machine through the same APIs.
 
 use crate::failure::Failure;
+use crate::random;
 use crate::stack::Stack;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
@@ -41,6 +42,16 @@ pub(crate) async fn provision(
         table.make(tables).await?;
     }
     Ok(())
+}
+
+/// Makes the key of the addresses for later answers, unless it is there.
+pub(crate) async fn callback_key(secrets: &aws_sdk_secretsmanager::Client, stack: &Stack) -> Result<(), Failure> {
+    let name = format!("{}/{}", stack.secret_prefix, clawbridge_callbacks::KEY_NAME);
+    match secrets.create_secret().name(&name).secret_string(random::key()).send().await {
+        Ok(_) => Ok(()),
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_exists_exception()) => Ok(()),
+        Err(error) => Err(Failure::new("LOCAL_STACK", format!("secret {name}: {}", explain(&error)))),
+    }
 }
 
 fn queues(local: &LocalAws, stack: &Stack, visibility: Duration) -> Result<(), Failure> {

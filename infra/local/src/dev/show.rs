@@ -85,6 +85,12 @@ fn words(entry: &Entry<'_>) -> (&'static str, String) {
         Entry::EventRepeated { event, source, delivery_id } => {
             ("event", format!("{event}  {source} delivered {delivery_id} again: known, not acted on"))
         }
+        Entry::AnswerAccepted { task, attempt, bytes, .. } => {
+            ("webhook", format!("{task}: {bytes} bytes of an answer to attempt {attempt} queued"))
+        }
+        Entry::AnswerIgnored { task, attempt, reason } => {
+            ("task", format!("{task}: an answer to attempt {attempt} changes nothing: {reason}"))
+        }
         Entry::EventReplayed { event, tasks } => ("event", format!("{event}  replayed → {tasks} tasks")),
         Entry::RouteFailed { event, route, reason } => ("route", format!("{route} failed for {event}: {reason}")),
         Entry::TaskAttempt { task, tool, attempt, decision, status, code, reason, ms, retry_in_ms, .. } => {

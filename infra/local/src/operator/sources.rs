@@ -175,6 +175,10 @@ async fn list(global: &Global) -> Result<(), Failure> {
         let page = page.map_err(|error| unreachable("SECRETS_UNAVAILABLE", &explain(&error)))?;
         for secret in page.secret_list.unwrap_or_default() {
             let Some(name) = secret.name.as_deref().and_then(|name| name.strip_prefix(&prefix)) else { continue };
+            // The bridge keeps the key of its own addresses beside them.
+            if !clawbridge_webhook::is_source_name(name) {
+                continue;
+            }
             let scheme = match secrets::read(&reached, secret.name.as_deref().unwrap_or_default()).await? {
                 Some(value) => Source::from_secret(&value)
                     .map_or_else(|error| format!("does not work: {error}"), |source| source.scheme().name().to_owned()),

@@ -4,6 +4,7 @@ use clawbridge_jq::{Program, RunError};
 use serde_json::{Value, json};
 
 use crate::graphql::Operation;
+use crate::job::CompiledJob;
 use crate::model::Tool;
 use crate::schema::{Schema, Violation};
 use crate::signed::SignedTemplate;
@@ -24,6 +25,7 @@ pub struct CompiledTool {
     pub(crate) body: Body,
     pub(crate) idempotency_key: Option<Program>,
     pub(crate) verify: Option<CompiledVerify>,
+    pub(crate) job: Option<CompiledJob>,
     pub(crate) input: Option<Schema>,
     pub(crate) result: Option<Program>,
     pub(crate) output: Option<Schema>,
@@ -136,6 +138,12 @@ impl CompiledTool {
     #[must_use]
     pub fn verify(&self) -> Option<&CompiledVerify> {
         self.verify.as_ref()
+    }
+
+    /// How it is known what came of work that goes on after the answer. `None`: the answer is the result.
+    #[must_use]
+    pub fn job(&self) -> Option<&CompiledJob> {
+        self.job.as_ref()
     }
 
     /// How its requests are signed. `None`: not at all.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::words::{Algorithm, Effect, Encoding, Method, PageKind, SecretEncoding, TimestampUnit};
+use crate::job::Job;
 use crate::units::{ByteSize, Timeout};
 use crate::verify::{Retention, Verify};
 
@@ -67,6 +68,9 @@ pub struct Tool {
     /// How it is found out whether a call was made whose answer never came. Only for the effect `unsafe`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
+    /// Work that the upstream takes at once and finishes later. `None`: its answer is the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Job>,
     /// How long a task's record is kept after its last change: its result, and its key.
     #[serde(default, skip_serializing_if = "is_default")]
     pub result_retention: Retention,
