@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::diagnostic::Diagnostic;
 use crate::document;
 use crate::glob::Glob;
+use crate::limit::{Circuit, CompiledLimit};
 use crate::model::{Config, Route, Tool};
 use crate::schema::{Schema, Violation};
 use crate::template::{HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, UrlTemplate};
@@ -158,6 +159,7 @@ pub struct CompiledTool {
     pub(crate) headers: Vec<HeaderTemplate>,
     pub(crate) body: Option<Program>,
     pub(crate) idempotency_key: Option<Program>,
+    pub(crate) limit: Option<CompiledLimit>,
     pub(crate) input: Option<Schema>,
     pub(crate) output: Option<Schema>,
 }
@@ -190,6 +192,18 @@ impl CompiledTool {
     #[must_use]
     pub fn tool(&self) -> &Tool {
         &self.tool
+    }
+
+    /// How often it may be called, a limit that tools share looked up. `None`: as often as there is work.
+    #[must_use]
+    pub fn limit(&self) -> Option<&CompiledLimit> {
+        self.limit.as_ref()
+    }
+
+    /// When it is left alone because it fails. `None`: never.
+    #[must_use]
+    pub fn circuit(&self) -> Option<&Circuit> {
+        self.tool.circuit.as_ref()
     }
 
     /// Whether the URL is a path of the bridge's own address; [`CompiledTool::url`] then begins with `bridge:/`.

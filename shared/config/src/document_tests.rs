@@ -83,6 +83,8 @@ fn a_document_is_read_with_its_defaults() {
             effect: Effect::Keyed,
             idempotency_header: Some("Idempotency-Key".into()),
             idempotency_key: Some(".payment".into()),
+            limit: None,
+            circuit: None,
             max_response: "1MiB".parse().unwrap(),
             input: Some(
                 json!({"type": "object", "required": ["customer"], "properties": {"customer": {"type": "string"}}})

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::limit::{Circuit, Limit, ToolLimit};
 use crate::units::{ByteSize, Cidr, Timeout};
 
 /// A document. As JSON it has the form of bridge.toml, so that the same rules apply to both.
@@ -63,6 +64,12 @@ pub struct Tool {
     /// The jq program that makes the idempotency key of the input. `None`: event id and route name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// How often it may be called. `None`: as often as there is work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<ToolLimit>,
+    /// When it is left alone because it fails. `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<Circuit>,
     /// How much of a response is read.
     #[serde(default)]
     pub max_response: ByteSize,
@@ -165,17 +172,20 @@ pub struct Network {
     pub allow: Vec<Cidr>,
 }
 
-/// Bounds on what the bridge does by itself.
+/// Bounds on what the bridge does by itself, and limits that tools share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Limits {
     /// How many tasks may follow from each other: an event of a task makes a task, whose event makes a task, …
     pub max_hops: u32,
+    /// Limits that tools name, `[limits.NAME]`. Beside `max_hops` in the document, as each is a table and it is none.
+    #[serde(flatten)]
+    pub shared: BTreeMap<String, Limit>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_hops: 8 }
+        Self { max_hops: 8, shared: BTreeMap::new() }
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::compiled::CompiledTool;
 use crate::diagnostic::Code;
 use crate::header;
+use crate::limit;
 use crate::model::{Auth, Effect, Method, Tool, default_attempts};
 use crate::node::{Data, Entry, Node, Text};
 use crate::reader::{Fields, Found, Reader, nearest, short};
@@ -15,7 +16,7 @@ use crate::schema::Schema;
 use crate::template::{Field, HeaderTemplate, QueryTemplate, TemplateSyntaxError, UrlTemplate};
 use crate::units::{ByteSize, Timeout, UnitError};
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "description",
     "method",
     "url",
@@ -28,6 +29,8 @@ const KEYS: [&str; 15] = [
     "effect",
     "idempotency_header",
     "idempotency_key",
+    "limit",
+    "circuit",
     "max_response",
     "input",
     "output",
@@ -123,6 +126,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         (Timeout::MIN, Timeout::MAX),
     );
     let attempts = reader.integer(&fields, "attempts", 1..=20, default_attempts());
+    let limit = limit::of_tool(reader, &fields, auth.is_some());
+    let circuit = limit::circuit(reader, &fields);
     let max_response = unit(
         reader,
         &fields,
@@ -164,6 +169,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         effect: declared.unwrap_or_else(|| method.effect(has_idempotency_header)),
         idempotency_header: owned(idempotency_header),
         idempotency_key: owned(idempotency_key),
+        limit,
+        circuit,
         max_response: max_response.unwrap_or_default(),
         input,
         output,
@@ -177,6 +184,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         headers: header_templates.into_iter().map(|(_, template)| template).collect(),
         body: body_program,
         idempotency_key: key_program,
+        // Looked up when the whole document is read.
+        limit: None,
         input: input_schema,
         output: output_schema,
     })
