@@ -37,6 +37,8 @@ pub struct Settings {
     pub tasks_table: String,
     /// `REGISTRY_TABLE`.
     pub registry_table: String,
+    /// `LIMITS_TABLE`.
+    pub limits_table: String,
     /// `BRIDGE_URL`: where `bridge:` addresses of tools lead; empty if nowhere.
     pub bridge_url: String,
     /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
@@ -114,6 +116,7 @@ impl Worker {
             events_table: need("EVENTS_TABLE")?,
             tasks_table: need("TASKS_TABLE")?,
             registry_table: need("REGISTRY_TABLE")?,
+            limits_table: need("LIMITS_TABLE")?,
             bridge_url: read("BRIDGE_URL").unwrap_or_default(),
             secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),
         };
