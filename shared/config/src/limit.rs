@@ -173,7 +173,7 @@ pub enum Per {
     Tool,
     /// The limit that tools share: all of them draw from one bucket.
     Limit,
-    /// The credential that is sent: tools with one secret draw from one bucket of the limit, tools with another from another.
+    /// The credential that is sent: all tools that send one secret draw from one bucket.
     Credential,
 }
 
@@ -406,10 +406,24 @@ pub(crate) fn resolve(
         }
         _ => Vec::new(),
     };
+    let mut by_secret: BTreeMap<String, (String, Limit)> = BTreeMap::new();
     for (name, tool) in tools {
         let shared = match &tool.tool.limit {
             None => continue,
             Some(ToolLimit::Own(limit)) => {
+                if let (Per::Credential, Some(auth)) = (limit.per, &tool.tool.auth) {
+                    let own = (name.clone(), *limit);
+                    let (other, others) = by_secret.entry(auth.secret.clone()).or_insert(own);
+                    if others != limit {
+                        let path = format!("tools.{name}.limit");
+                        let at = document.at_pointer(&format!("/tools/{name}/limit")).at;
+                        let message = format!(
+                            "{path} and tools.{other}.limit are by the same credential, so that both tools draw from one bucket, and differ"
+                        );
+                        reader.error(Code::InvalidValue, &path, at, message).suggestion =
+                            Some("declare one [limits.NAME] with per = \"credential\", and name it in both".to_owned());
+                    }
+                }
                 tool.limit = Some(CompiledLimit { shared: None, limit: *limit });
                 continue;
             }

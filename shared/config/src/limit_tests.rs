@@ -209,6 +209,16 @@ fn every_problem_is_told_with_its_code_and_place_and_what_to_do() {
             "tools.t.limit",
             "limits.g is by credential",
         ),
+        (
+            "[tools.a]\nmethod = \"GET\"\nurl = \"https://a.example\"\nauth.secret = \"clawbridge/tools/a\"\nlimit = { rate = \"1/s\", per = \"credential\" }\n\
+             [tools.b]\nmethod = \"GET\"\nurl = \"https://a.example\"\nauth.secret = \"clawbridge/tools/a\"\nlimit = { rate = \"2/s\", per = \"credential\" }"
+                .into(),
+            "INVALID_VALUE",
+            10,
+            1,
+            "tools.b.limit",
+            "tools.a.limit are by the same credential",
+        ),
         (tool("circuit = 5"), "WRONG_TYPE", 4, 11, "tools.t.circuit", "must be a table"),
         (tool("circuit = { fail = 1 }"), "UNKNOWN_KEY", 4, 13, "tools.t.circuit.fail", "its keys are failures"),
         (tool("circuit = { failures = 0 }"), "OUT_OF_RANGE", 4, 24, "tools.t.circuit.failures", "from 1 to 50"),
