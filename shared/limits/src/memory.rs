@@ -63,8 +63,8 @@ impl Memory {
     /// Whether the table failed lately, so that this environment goes by what it knows.
     pub(crate) fn is_alone(&self, now: Timestamp) -> bool {
         let until = *self.out_of_reach_until.lock().unwrap_or_else(PoisonError::into_inner);
-        // Not one from before the clock was set back.
-        until.is_some_and(|until| until > now && until <= now.plus(OUTAGE))
+        // Not one from before the clock was set back; others may have asked a little earlier than this one answered.
+        until.is_some_and(|until| until > now && until <= now.plus(OUTAGE * 2))
     }
 
     pub(crate) fn table_failed(&self, now: Timestamp) {
