@@ -150,6 +150,9 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     prop::collection::vec(action, 1..300)
 }
 
+/// An item with its version.
+type Kept = Option<(u64, State)>;
+
 #[derive(Clone, Copy, Debug)]
 struct Call {
     environment: usize,
@@ -162,9 +165,9 @@ struct Call {
 #[derive(Default)]
 struct World {
     truth: i64,
-    table: Option<(u64, State)>,
+    table: Kept,
     opened_at: i64,
-    known: [Option<(i64, Option<(u64, State)>)>; ENVIRONMENTS],
+    known: [Option<(i64, Kept)>; ENVIRONMENTS],
     calls: Vec<Call>,
 }
 
