@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// Tasks: what went out, or is to.
     #[command(subcommand)]
     Tasks(TasksCommand),
+    /// Limits and circuits: what holds tools' calls up.
+    #[command(subcommand)]
+    Limits(LimitsCommand),
     /// Sources: who may send webhooks, and how they sign.
     #[command(subcommand)]
     Source(SourceCommand),
@@ -164,6 +167,17 @@ pub(crate) enum TasksCommand {
     Show(IdArgs),
     /// Run a failed or parked task again.
     Retry(IdArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LimitsCommand {
+    /// List what is left of limits, what is paused and which circuits are open, and until when.
+    List,
+    /// Forget what is kept under a key: a full limit, no pause, a closed circuit.
+    Reset {
+        /// The key, as `limits list` shows it: tool/NAME, limit/NAME, credential/SECRET, circuit/TOOL.
+        scope: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

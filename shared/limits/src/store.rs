@@ -66,6 +66,8 @@ pub(crate) enum Changed<T> {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
+    /// For an operator, who waits for an answer.
+    patient: Client,
     client: Client,
     table: String,
     /// Names this environment in what it writes, so that a write whose answer was lost is recognised.
@@ -87,7 +89,7 @@ impl Store {
                     .build(),
             )
             .build();
-        Store { client: Client::from_conf(impatient), table, writer }
+        Store { patient: client.clone(), client: Client::from_conf(impatient), table, writer }
     }
 
     pub(crate) async fn take(&self, scope: &Scope, take: &Take) -> Result<Changed<Bucket>, StoreError> {
@@ -191,7 +193,7 @@ impl Store {
         let mut found = Vec::new();
         for scopes in scopes.chunks(100) {
             let keys = scopes.iter().map(|scope| Item::from([("scope".to_owned(), s(scope.as_str()))])).collect();
-            let items = get_many(&self.client, &self.table, keys, true).await.map_err(StoreError::Table)?;
+            let items = get_many(&self.patient, &self.table, keys, true).await.map_err(StoreError::Table)?;
             for item in items {
                 let scope = Scope::named(Reader(&item).text("scope").unwrap_or_default());
                 found.push(kept(&scope, &item)?);
@@ -203,7 +205,7 @@ impl Store {
 
     pub(crate) async fn remove(&self, scope: &Scope) -> Result<bool, StoreError> {
         let delete = self
-            .client
+            .patient
             .delete_item()
             .table_name(&self.table)
             .key("scope", s(scope.as_str()))
