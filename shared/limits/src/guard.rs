@@ -81,3 +81,64 @@ impl Guard {
         self.limit.iter().map(|(scope, _)| scope).chain(self.circuit.iter().map(|(scope, _)| scope))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_kept_under_what_it_is_counted_by_and_a_circuit_under_its_tool() {
+        let text = r#"
+            [tools.free]
+            method = "GET"
+            url = "https://a.example"
+            [tools.own]
+            method = "GET"
+            url = "https://a.example"
+            timeout = "7s"
+            limit = { rate = "10/s", burst = 20 }
+            circuit = { failures = 9, window = "5m", share = "50%", open = "20s", probes = 2 }
+            [tools.keyed]
+            method = "GET"
+            url = "https://a.example"
+            auth.secret = "clawbridge/tools/a"
+            limit = { rate = "10/s", per = "credential" }
+            [tools.shared]
+            method = "GET"
+            url = "https://a.example"
+            limit = "api"
+            [tools.both]
+            method = "GET"
+            url = "https://a.example"
+            auth.secret = "clawbridge/tools/a"
+            limit = "keys"
+            [limits.api]
+            rate = "100/m"
+            [limits.keys]
+            rate = "100/m"
+            per = "credential"
+        "#;
+        let config = clawbridge_config::check(text).0.expect("no error").compile().expect("the same");
+        for (tool, credential, expected) in [
+            ("free", None, &[][..]),
+            ("own", None, &["tool/own", "circuit/own"]),
+            ("keyed", Some("clawbridge/tools/a"), &["credential/clawbridge/tools/a"]),
+            ("shared", Some("clawbridge/tools/a"), &["limit/api"]),
+            ("both", Some("clawbridge/tools/a"), &["limit/keys/credential/clawbridge/tools/a"]),
+        ] {
+            let guard = Guard::of(config.tool(tool).expect("the tool"), credential);
+            assert_eq!(guard.scopes().map(Scope::as_str).collect::<Vec<_>>(), expected, "{tool}");
+        }
+        let own = Guard::of(config.tool("own").expect("the tool"), None);
+        assert_eq!(own.limit.map(|(_, rule)| rule), Some(bucket::Rule::new(10, Duration::from_secs(1), 20)));
+        let rule = circuit::Rule {
+            failures: 9,
+            window: Duration::from_secs(300),
+            share: Some(50),
+            open: Duration::from_secs(20),
+            probes: 2,
+            probe_time: Duration::from_secs(12),
+        };
+        assert_eq!(own.circuit.map(|(_, rule)| rule), Some(rule));
+    }
+}

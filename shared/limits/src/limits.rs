@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 /// Writes that are tried for one decision. Each that fails means that somebody else changed the item.
 pub const MAX_TRIES: usize = 4;
 
+/// For how long an answer may be waited for, all tries and those before in this environment together, until this environment decides by
+/// itself: a task's lease has 5 seconds to spare.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What came of asking.
 #[must_use]
 #[derive(Debug)]
@@ -239,12 +243,26 @@ impl Limits {
         self.store.remove(scope).await
     }
 
+    /// Waits until nobody else of this environment asks the table about a key. If that takes too long, the table is as good as out of reach.
+    async fn turn<'a, T>(
+        &self,
+        slot: &'a Slot<T>,
+        clock: Clock,
+        note: &mut Option<String>,
+    ) -> Option<tokio::sync::MutexGuard<'a, ()>> {
+        let turn = tokio::time::timeout(clock.patience(), slot.turn.lock()).await.ok();
+        if turn.is_none() && !self.memory.is_alone(clock.now()) {
+            self.alone(&StoreError::Table("it is too slow".to_owned()), clock.now(), note);
+        }
+        turn
+    }
+
     /// Reads the circuit, if what is known is not fresh and nobody else has just done so.
     async fn look(&self, scope: &Scope, slot: &Slot<KnownCircuit>, clock: Clock, note: &mut Option<String>) {
         if slot.known().is_fresh(clock.now()) {
             return;
         }
-        let _turn = slot.turn.lock().await;
+        let _turn = self.turn(slot, clock, note).await;
         let now = clock.now();
         if slot.known().is_fresh(now) || self.memory.is_alone(now) {
             return;
@@ -269,13 +287,13 @@ impl Limits {
             return token;
         }
         // Of those that ask at once in this environment one goes, and may bring tokens for the others.
-        let _turn = slot.turn.lock().await;
+        let _turn = self.turn(&slot, clock, note).await;
         if let Some(token) = self.known_token(&slot, rule, clock.now(), dice) {
             return token;
         }
         for _ in 0..MAX_TRIES {
             let now = clock.now();
-            let is_alone = self.memory.is_alone(now);
+            let is_alone = self.memory.is_alone(now) || clock.patience().is_zero();
             let (seen, want) = {
                 let known = slot.known();
                 (known.seen(rule, is_alone, now), known.lease.want(rule, now))
@@ -333,7 +351,7 @@ impl Limits {
         if let Admission::Passes = circuit::admit(&slot.known().state(), rule, clock.now()) {
             return Ok(Pass::Closed);
         }
-        let _turn = slot.turn.lock().await;
+        let _turn = self.turn(&slot, clock, note).await;
         for _ in 0..MAX_TRIES {
             let state = slot.known().state();
             match circuit::admit(&state, rule, clock.now()) {
@@ -361,7 +379,7 @@ impl Limits {
         if next(&slot.known().state(), clock.now()).is_none() {
             return;
         }
-        let _turn = slot.turn.lock().await;
+        let _turn = self.turn(slot, clock, note).await;
         for _ in 0..MAX_TRIES {
             let Some(next) = next(&slot.known().state(), clock.now()) else { return };
             if self.put(scope, slot, next, clock, note).await {
@@ -381,7 +399,7 @@ impl Limits {
         note: &mut Option<String>,
     ) -> bool {
         let now = clock.now();
-        if !self.memory.is_alone(now) {
+        if !self.memory.is_alone(now) && !clock.patience().is_zero() {
             let seen = slot.known().circuit.clone();
             match self.store.change(scope, seen.as_ref(), &next, now).await {
                 Ok(Changed::Yes(kept)) => {
@@ -459,6 +477,11 @@ struct Clock {
 impl Clock {
     fn now(self) -> Timestamp {
         self.now.plus(self.started.elapsed())
+    }
+
+    /// How much longer may be waited.
+    fn patience(self) -> Duration {
+        PATIENCE.saturating_sub(self.started.elapsed())
     }
 }
 

@@ -8,7 +8,7 @@ use clawbridge_limits::{Acquired, Ended, Guard, MAX_TRIES, Said, Scope, Why};
 use std::time::{Duration, Instant};
 use support::{Limited, TABLE, Table, at, breaking, free, limited};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 const WAIT: Said = Said { retry_after: Some(Duration::from_secs(30)), remaining: None, reset_at: None };
@@ -397,6 +397,50 @@ async fn without_the_table_each_environment_keeps_limits_and_circuits_by_itself_
         let permit = environment.granted(&limit, 120_000).await;
         assert!(permit.note.is_some(), "{name}");
     }
+}
+
+/// Brings each request to the table a while after it came.
+async fn slow(url: &str) -> String {
+    let table = url.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let slow = format!("http://{}", listener.local_addr().expect("its address"));
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let table = table.clone();
+            tokio::spawn(async move {
+                let server = TcpStream::connect(table).await.expect("the table");
+                let (mut requests, mut answered) = client.into_split();
+                let (mut answers, mut sent) = server.into_split();
+                let back = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut answered).await });
+                let mut part = vec![0; 65_536];
+                while let Ok(length @ 1..) = requests.read(&mut part).await {
+                    tokio::time::sleep(Duration::from_millis(400)).await;
+                    if sent.write_all(&part[..length]).await.is_err() {
+                        break;
+                    }
+                }
+                back.abort();
+            });
+        }
+    });
+    slow
+}
+
+#[tokio::test]
+async fn a_slow_table_holds_nobody_up_for_longer_than_a_lease_has_to_spare() {
+    let table = Table::start().await;
+    let environment = Limited::at(&slow(&table.url).await, TABLE, "e");
+    let guard = Guard { circuit: breaking().circuit, ..limited(1, 60, 100) };
+    let started = Instant::now();
+    let mut asking = JoinSet::new();
+    for _ in 0..20 {
+        let (environment, guard) = (environment.clone(), guard.clone());
+        asking.spawn(async move { environment.granted(&guard, 0).await.note });
+    }
+    // One after the other it would be eight seconds.
+    let notes: Vec<String> = asking.join_all().await.into_iter().flatten().collect();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert!(notes.iter().all(|note| note.contains("too slow")) && notes.len() == 1, "{notes:?}");
 }
 
 /// What it did by itself meanwhile counts for it alone.
