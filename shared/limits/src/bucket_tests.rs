@@ -178,7 +178,7 @@ fn holds_in_every_window(rule: Rule, granted: &[(i64, u32)], skew_ms: i64) -> Re
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn no_window_sees_more_than_the_capacity_and_what_is_gained_in_it(rule in rules(), actions in actions(0)) {
