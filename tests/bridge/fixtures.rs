@@ -138,6 +138,7 @@ fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
         queue_url,
         events_table: "clawbridge-events".into(),
         tasks_table: "clawbridge-tasks".into(),
+        limits_table: "clawbridge-limits".into(),
         registry_table: "clawbridge-registry".into(),
         bridge_url: bridge.private.clone(),
         public_url: String::new(),

@@ -150,9 +150,14 @@ fn table(described: &Value, billing: &Value, expiry: &Value) -> Table {
 async fn the_tables_are_those_of_the_template() {
     let (bridge, template) = (Bridge::start("").await, template());
     let names = bridge.aws("DynamoDB_20120810.ListTables", &json!({})).await;
-    assert_eq!(names["TableNames"], json!(["clawbridge-events", "clawbridge-registry", "clawbridge-tasks"]));
-    assert_eq!(template.of_type("AWS::DynamoDB::Table"), ["EventsTable", "RegistryTable", "TasksTable"]);
-    for (resource, name) in [("EventsTable", "events"), ("TasksTable", "tasks"), ("RegistryTable", "registry")] {
+    assert_eq!(
+        names["TableNames"],
+        json!(["clawbridge-events", "clawbridge-limits", "clawbridge-registry", "clawbridge-tasks"])
+    );
+    assert_eq!(template.of_type("AWS::DynamoDB::Table"), ["EventsTable", "LimitsTable", "RegistryTable", "TasksTable"]);
+    let tables =
+        [("EventsTable", "events"), ("TasksTable", "tasks"), ("RegistryTable", "registry"), ("LimitsTable", "limits")];
+    for (resource, name) in tables {
         let declared = template.properties(resource);
         assert_eq!(declared["TableName"], format!("${{AWS::StackName}}-{name}"));
         let asked = json!({"TableName": format!("clawbridge-{name}")});

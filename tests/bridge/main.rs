@@ -11,6 +11,7 @@ mod fixtures;
 mod graphql;
 mod hostile;
 mod jobs;
+mod limits;
 mod local;
 mod messages;
 mod operator;

@@ -143,6 +143,7 @@ fn worker(bridge: &Bridge) -> Worker {
         queue_url: format!("{}/000000000000/clawbridge-work", bridge.private),
         events_table: "clawbridge-events".into(),
         tasks_table: "clawbridge-tasks".into(),
+        limits_table: "clawbridge-limits".into(),
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),
         public_url: String::new(),

@@ -38,6 +38,8 @@ pub struct Settings {
     pub tasks_table: String,
     /// `REGISTRY_TABLE`.
     pub registry_table: String,
+    /// `LIMITS_TABLE`.
+    pub limits_table: String,
     /// `BRIDGE_URL`: where `bridge:` addresses of tools lead; empty if nowhere.
     pub bridge_url: String,
     /// `PUBLIC_URL`: where upstreams can reach the bridge, to answer later; else `BRIDGE_URL`.
@@ -118,6 +120,7 @@ impl Worker {
             events_table: need("EVENTS_TABLE")?,
             tasks_table: need("TASKS_TABLE")?,
             registry_table: need("REGISTRY_TABLE")?,
+            limits_table: need("LIMITS_TABLE")?,
             bridge_url: read("BRIDGE_URL").unwrap_or_default(),
             public_url: read("PUBLIC_URL").or_else(|| read("BRIDGE_URL")).unwrap_or_default(),
             secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),

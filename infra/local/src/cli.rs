@@ -54,6 +54,9 @@ pub(crate) enum Command {
     /// Tools: the calls that are declared, and one of them now.
     #[command(subcommand)]
     Tools(ToolsCommand),
+    /// Limits and circuits: what holds tools' calls up.
+    #[command(subcommand)]
+    Limits(LimitsCommand),
     /// Sources: who may send webhooks, and how they sign.
     #[command(subcommand)]
     Source(SourceCommand),
@@ -240,6 +243,17 @@ pub(crate) struct ToolCallArgs {
     /// This document instead of the configuration in use.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LimitsCommand {
+    /// List what is left of limits, what is paused and which circuits are open, and until when.
+    List,
+    /// Forget what is kept under a key: a full limit, no pause, a closed circuit.
+    Reset {
+        /// The key, as `limits list` shows it: tool/NAME, limit/NAME, credential/SECRET, circuit/TOOL.
+        scope: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -35,6 +35,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Events(command)) => operator::events::run(&global, command).await,
         Some(Command::Tasks(command)) => operator::tasks::run(&global, command).await,
         Some(Command::Tools(command)) => operator::tools::run(&global, command).await,
+        Some(Command::Limits(command)) => operator::limits::run(&global, command).await,
         Some(Command::Source(command)) => operator::sources::run(&global, command).await,
         Some(Command::Secret(command)) => operator::secrets::run(&global, command).await,
         Some(Command::Verify(args)) => operator::verify::run(&global, &args).await,

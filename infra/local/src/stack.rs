@@ -24,6 +24,8 @@ pub(crate) struct Stack {
     pub(crate) tasks_table: String,
     /// The registry table.
     pub(crate) registry_table: String,
+    /// The limits table.
+    pub(crate) limits_table: String,
     /// What the names of the stack's secrets begin with.
     pub(crate) secret_prefix: String,
 }
@@ -41,6 +43,7 @@ impl Stack {
             events_table: format!("{name}-events"),
             tasks_table: format!("{name}-tasks"),
             registry_table: format!("{name}-registry"),
+            limits_table: format!("{name}-limits"),
             secret_prefix: "clawbridge".to_owned(),
         }
     }

@@ -119,6 +119,8 @@ codes! {
     OutOfRange = "OUT_OF_RANGE",
     /// A time that cannot be read.
     InvalidDuration = "INVALID_DURATION",
+    /// A rate that cannot be read.
+    InvalidRate = "INVALID_RATE",
     /// A size that cannot be read.
     InvalidSize = "INVALID_SIZE",
     /// An address of an API that cannot be one.
@@ -165,6 +167,8 @@ codes! {
     InvalidSchema = "INVALID_SCHEMA",
     /// A reference from a JSON Schema to another document.
     SchemaReference = "SCHEMA_REFERENCE",
+    /// A tool that names a limit which is not declared.
+    UnknownLimit = "UNKNOWN_LIMIT",
     /// A route to a tool that is not declared.
     UnknownTool = "UNKNOWN_TOOL",
     /// Two routes of one name.

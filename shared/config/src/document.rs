@@ -9,6 +9,7 @@ use crate::catch_up;
 use crate::compiled::{Compiled, CompiledRoute};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::glob::Glob;
+use crate::limit;
 use crate::model::{Config, Limits, Network, Route};
 use crate::node::{Entry, Node};
 use crate::reader::{Reader, nearest, short};
@@ -129,12 +130,8 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
         }
     }
     let network = fields.entry("network").map_or_else(Network::default, |entry| network(reader, entry));
-    let mut limits = Limits::default();
-    if let Some(entry) = fields.entry("limits")
-        && let Some(fields) = reader.table(&entry.node, "limits", &["max_hops"])
-    {
-        limits.max_hops = reader.integer(&fields, "max_hops", 1..=32, limits.max_hops);
-    }
+    let limits = fields.entry("limits").map_or_else(Limits::default, |entry| limit::limits(reader, entry));
+    limit::resolve(reader, document, &mut tools, &limits);
     let config = Config {
         tools: tools.iter().map(|(name, tool)| (name.clone(), tool.tool.clone())).collect(),
         routes: routes.iter().map(|route| route.route.clone()).collect(),

@@ -93,6 +93,8 @@ fn a_document_is_read_with_its_defaults() {
             verify: None,
             job: None,
             result_retention: "30d".parse().unwrap(),
+            limit: None,
+            circuit: None,
             max_response: "1MiB".parse().unwrap(),
             input: Some(
                 json!({"type": "object", "required": ["customer"], "properties": {"customer": {"type": "string"}}})

@@ -15,6 +15,7 @@ mod glob;
 mod graphql;
 mod header;
 mod job;
+mod limit;
 mod model;
 mod node;
 mod reader;
@@ -30,6 +31,7 @@ pub use diagnostic::{Code, Diagnostic, Position, Severity};
 pub use document::{MAX_DOCUMENT_BYTES, check};
 pub use glob::Glob;
 pub use job::{CompiledJob, Every, Job, JobError, Progress, Within};
+pub use limit::{Circuit, CompiledLimit, Limit, Per, Rate, Share, Span, ToolLimit};
 pub use model::{
     Algorithm, Auth, Carrier, CatchUp, Config, Effect, Encoding, GithubLog, Limits, Method, Network, PageKind, Pages,
     Route, SecretEncoding, Sign, TimestampUnit, Tls, Tool,

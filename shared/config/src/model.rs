@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limit::Limit;
 use crate::units::Cidr;
 
 /// A document. As JSON it has the form of bridge.toml, so that the same rules apply to both.
@@ -106,16 +107,19 @@ pub struct Network {
     pub allow: Vec<Cidr>,
 }
 
-/// Bounds on what the bridge does by itself.
+/// Bounds on what the bridge does by itself, and limits that tools share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Limits {
     /// How many tasks may follow from each other: an event of a task makes a task, whose event makes a task, …
     pub max_hops: u32,
+    /// Limits that tools name, `[limits.NAME]`. Beside `max_hops` in the document, as each is a table and it is none.
+    #[serde(flatten)]
+    pub shared: BTreeMap<String, Limit>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_hops: 8 }
+        Self { max_hops: 8, shared: BTreeMap::new() }
     }
 }

@@ -20,6 +20,7 @@ use crate::compiled::{Body, CompiledTool};
 use crate::diagnostic::Code;
 use crate::graphql::OperationKind;
 use crate::job;
+use crate::limit;
 use crate::model::{Effect, Method, Tool, default_attempts};
 use crate::node::{Data, Entry, Node};
 use crate::reader::{Fields, Found, Reader, nearest, short};
@@ -34,7 +35,7 @@ use schema::{placeholder, schema};
 use sign::sign;
 use tls::tls;
 
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 27] = [
     "description",
     "method",
     "url",
@@ -56,6 +57,8 @@ const KEYS: [&str; 25] = [
     "verify",
     "job",
     "result_retention",
+    "limit",
+    "circuit",
     "max_response",
     "input",
     "result",
@@ -136,6 +139,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         (Timeout::MIN, Timeout::MAX),
     );
     let attempts = reader.integer(&fields, "attempts", 1..=20, default_attempts());
+    let limit = limit::of_tool(reader, &fields, auth.is_some());
+    let circuit = limit::circuit(reader, &fields);
     let max_response = unit(
         reader,
         &fields,
@@ -193,6 +198,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         verify: verify.as_ref().map(|verify| verify.verify().clone()),
         job: job.as_ref().map(|job| job.job().clone()),
         result_retention: result_retention.unwrap_or_default(),
+        limit,
+        circuit,
         max_response: max_response.unwrap_or_default(),
         input,
         result: owned(result),
@@ -209,6 +216,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         idempotency_key: key_program,
         verify,
         job,
+        // Looked up when the whole document is read.
+        limit: None,
         input: input_schema,
         result: result_program,
         output: output_schema,

@@ -22,6 +22,7 @@ pub(crate) struct Stack {
     pub(crate) events_table: &'static str,
     pub(crate) tasks_table: &'static str,
     pub(crate) registry_table: &'static str,
+    pub(crate) limits_table: &'static str,
     pub(crate) secret_prefix: &'static str,
 }
 
@@ -33,6 +34,7 @@ impl Stack {
             events_table: "bench-events",
             tasks_table: "bench-tasks",
             registry_table: "bench-registry",
+            limits_table: "bench-limits",
             secret_prefix: "clawbridge",
         }
     }
@@ -51,6 +53,7 @@ impl Stack {
             "events_table": self.events_table,
             "tasks_table": self.tasks_table,
             "registry_table": self.registry_table,
+            "limits_table": self.limits_table,
             "secret_prefix": self.secret_prefix,
         })
     }
@@ -112,6 +115,7 @@ async fn provision(client: &mut Client, stack: &Stack) -> Result<String, Failure
     let by_state = Index { name: "by_state", hash: "listed", include: &[] };
     client.create_table(stack.tasks_table, &["id"], &[by_day, by_state]).await?;
     client.create_table(stack.registry_table, &["kind", "name"], &[]).await?;
+    client.create_table(stack.limits_table, &["scope"], &[]).await?;
     client.create_source(stack.secret_prefix).await?;
     let answer = client.call("AmazonSQS.CreateQueue", &json!({"QueueName": stack.queue})).await?;
     answer["QueueUrl"]

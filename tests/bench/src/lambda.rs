@@ -372,6 +372,7 @@ impl Environment {
             ("EVENTS_TABLE", stack.events_table),
             ("TASKS_TABLE", stack.tasks_table),
             ("REGISTRY_TABLE", stack.registry_table),
+            ("LIMITS_TABLE", stack.limits_table),
         ]);
         let spawned = Instant::now();
         let child = command.spawn().map_err(|error| unstartable(&function.path, &error))?;

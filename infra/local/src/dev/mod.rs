@@ -80,6 +80,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         events_table: stack.events_table.clone(),
         tasks_table: stack.tasks_table.clone(),
         registry_table: stack.registry_table.clone(),
+        limits_table: stack.limits_table.clone(),
         bridge_url: stack.endpoint_url.clone().unwrap_or_default(),
         public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()).unwrap_or_default(),
         secret_prefix: stack.secret_prefix.clone(),

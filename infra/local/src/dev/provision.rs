@@ -38,7 +38,8 @@ pub(crate) async fn provision(
         ],
     };
     let registry = Table { name: &stack.registry_table, key: &["kind", "name"], indexes: &[] };
-    for table in [events, tasks, registry] {
+    let limits = Table { name: &stack.limits_table, key: &["scope"], indexes: &[] };
+    for table in [events, tasks, registry, limits] {
         table.make(tables).await?;
     }
     Ok(())

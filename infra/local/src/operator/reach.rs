@@ -6,6 +6,7 @@ use crate::stack::Stack;
 use aws_sdk_secretsmanager::Client as SecretsClient;
 use clawbridge_aws::{Environment, explain, sdk_config};
 use clawbridge_events::Events;
+use clawbridge_limits::Limits;
 use clawbridge_queue::Queue;
 use clawbridge_registry::Registry;
 use clawbridge_tasks::Tasks;
@@ -20,6 +21,7 @@ pub(crate) struct Reached {
     pub(crate) stack: Stack,
     pub(crate) events: Events,
     pub(crate) tasks: Tasks,
+    pub(crate) limits: Limits,
     pub(crate) registry: Registry,
     pub(crate) secrets: SecretsClient,
     sqs: aws_sdk_sqs::Client,
@@ -53,6 +55,8 @@ impl Reached {
         Ok(Reached {
             events: Events::new(tables.clone(), stack.events_table.clone()),
             tasks: Tasks::new(tables.clone(), stack.tasks_table.clone()),
+            // It reads and removes, and writes nothing that bears its name.
+            limits: Limits::new(&tables, stack.limits_table.clone(), String::new()),
             registry: Registry::new(tables, stack.registry_table.clone()),
             secrets: SecretsClient::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),

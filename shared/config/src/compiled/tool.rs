@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::graphql::Operation;
 use crate::job::CompiledJob;
+use crate::limit::{Circuit, CompiledLimit};
 use crate::model::Tool;
 use crate::schema::{Schema, Violation};
 use crate::signed::SignedTemplate;
@@ -24,6 +25,7 @@ pub struct CompiledTool {
     pub(crate) headers: Vec<HeaderTemplate>,
     pub(crate) body: Body,
     pub(crate) idempotency_key: Option<Program>,
+    pub(crate) limit: Option<CompiledLimit>,
     pub(crate) verify: Option<CompiledVerify>,
     pub(crate) job: Option<CompiledJob>,
     pub(crate) input: Option<Schema>,
@@ -132,6 +134,18 @@ impl CompiledTool {
     #[must_use]
     pub fn tool(&self) -> &Tool {
         &self.tool
+    }
+
+    /// How often it may be called, a limit that tools share looked up. `None`: as often as there is work.
+    #[must_use]
+    pub fn limit(&self) -> Option<&CompiledLimit> {
+        self.limit.as_ref()
+    }
+
+    /// When it is left alone because it fails. `None`: never.
+    #[must_use]
+    pub fn circuit(&self) -> Option<&Circuit> {
+        self.tool.circuit.as_ref()
     }
 
     /// How to find out whether a call was made whose answer never came.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::words::{Algorithm, Effect, Encoding, Method, PageKind, SecretEncoding, TimestampUnit};
 use crate::job::Job;
+use crate::limit::{Circuit, ToolLimit};
 use crate::units::{ByteSize, Timeout};
 use crate::verify::{Retention, Verify};
 
@@ -65,6 +66,12 @@ pub struct Tool {
     /// The jq program that makes the idempotency key of the input. `None`: event id and route name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// How often it may be called. `None`: as often as there is work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<ToolLimit>,
+    /// When it is left alone because it fails. `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<Circuit>,
     /// How it is found out whether a call was made whose answer never came. Only for the effect `unsafe`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
