@@ -1,5 +1,6 @@
 //! Carrying out the steps of a receipt: what they are, and in which order, is decided by [`clawbridge_tasks::receipt`].
 
+use crate::guard::{self, Report};
 use crate::{Loaded, Trouble, Worker, job};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{CompiledTool, CompiledVerify, Effect};
@@ -55,14 +56,30 @@ impl Worker {
         deadline: Timestamp,
     ) -> Result<(), Trouble> {
         let mut step = receipt.begin(Timestamp::now());
+        let mut report = None;
+        let is_due = *message == TaskMessage::due(&message.task);
         loop {
             for note in receipt.notes() {
                 tell(&note, &message.task);
             }
             let done = match step {
                 Step::Read => Done::Read(self.tasks.get(&message.task).await?.map(Box::new)),
-                Step::Write(change) => Done::Wrote(self.tasks.write(change).await?),
-                Step::Call(record) => self.call(loaded, &record, deadline).await,
+                Step::Write(change) => {
+                    if let Some(at) = self.held_up(loaded, &change).filter(|_| is_due) {
+                        self.queue.send(&Message::Task(message.clone()), Timestamp::now().until(at)).await?;
+                        return Ok(());
+                    }
+                    let landed = self.tasks.write(change).await?;
+                    if let Some(report) = report.take() {
+                        self.report(report).await;
+                    }
+                    Done::Wrote(landed)
+                }
+                Step::Call(record) => {
+                    let (done, told) = self.call(loaded, &record, deadline).await;
+                    report = told;
+                    done
+                }
                 Step::Look(record) => look(loaded, &record, deadline).await,
                 Step::Poll(record) => job::poll(loaded, &record, deadline.minus(RESERVE)).await,
                 Step::Send { at, same } => {
@@ -81,30 +98,34 @@ impl Worker {
         }
     }
 
-    /// Makes the call that was claimed.
-    async fn call(&self, loaded: &Loaded, record: &Record, deadline: Timestamp) -> Done {
+    /// Makes the call that was claimed, if its upstream's limit and circuit leave it to.
+    async fn call(&self, loaded: &Loaded, record: &Record, deadline: Timestamp) -> (Done, Option<Report>) {
+        let failed =
+            |error: TaskError, ms: u64| Done::Called(Call { answer: Answer::Final(Err(error)), status: None, ms });
         let Some(tool) = loaded.config.tool(&record.tool) else {
-            return Done::Called(Call { answer: Answer::Final(Err(unknown_tool(&record.tool))), status: None, ms: 0 });
+            return (failed(unknown_tool(&record.tool), 0), None);
         };
         let started = Instant::now();
+        let leave = match self.leave(tool).await {
+            Ok(leave) => leave,
+            Err(error) => return (Done::NotCalled(error), None),
+        };
         let callback = match self.callback(tool, record).await {
             Ok(callback) => callback,
-            Err(error) => {
-                let answer = Answer::Final(Err(error));
-                return Done::Called(Call { answer, status: None, ms: since(started) });
-            }
+            Err(error) => return (failed(error, since(started)), leave.map(guard::unused)),
         };
         let end = deadline.minus(RESERVE);
         let Some(left) = time_for_call(record, tool.tool().timeout.duration(), Timestamp::now(), end) else {
             // Another invocation has more time.
-            return Done::NotCalled(no_time_left());
+            return (Done::NotCalled(no_time_left()), leave.map(guard::unused));
         };
         let called = loaded.caller.call_back(tool, &record.input, &record.id, left, callback.as_deref()).await;
+        let report = leave.map(|leave| guard::told(leave, &called));
         let answer = match tool.job() {
             Some(job) => job::begun(tool, job, record, called.answer),
             None => Answer::Final(called.answer),
         };
-        Done::Called(Call { status: called.status, answer, ms: since(started) })
+        (Done::Called(Call { status: called.status, answer, ms: since(started) }), report)
     }
 }
 

@@ -7,6 +7,7 @@
 mod batch;
 mod catch_up;
 mod execute;
+mod guard;
 mod happenings;
 mod job;
 mod learn;
@@ -19,6 +20,7 @@ use clawbridge_clock::Timestamp;
 use clawbridge_config::Compiled;
 use clawbridge_events::Events;
 use clawbridge_journal::Entry;
+use clawbridge_limits::Limits;
 use clawbridge_queue::{Message, Queue, SendError};
 use clawbridge_registry::{Registry, RegistryError};
 use clawbridge_secrets::{Ages, Secrets};
@@ -54,6 +56,7 @@ pub struct Worker {
     events: Events,
     tasks: Tasks,
     registry: Registry,
+    limits: Limits,
     secrets: Secrets,
     queue: Queue,
     deployment: Deployment,
@@ -138,6 +141,7 @@ impl Worker {
         Ok(Worker {
             events: Events::new(tables.clone(), settings.events_table),
             tasks: Tasks::new(tables.clone(), settings.tasks_table),
+            limits: Limits::new(&tables, settings.limits_table, format!("{:032x}", fastrand::u128(..))),
             registry: Registry::new(tables, settings.registry_table),
             secrets: Secrets::new(aws_sdk_secretsmanager::Client::new(&config), ages()),
             queue: Queue::new(aws_sdk_sqs::Client::new(&config), settings.queue_url),

@@ -79,6 +79,8 @@ pub struct Account {
     pub by: Option<By>,
     /// How long the call took, milliseconds.
     pub ms: u64,
+    /// It was claimed and not begun, for the bridge's own reasons: no attempt that anybody need know of.
+    pub postponed: bool,
 }
 
 impl Change {
@@ -110,6 +112,7 @@ impl Change {
             input: new.input.clone(),
             state: State::Running,
             attempt: 1,
+            postponed: 0,
             looks: 0,
             failures: 0,
             lease,
@@ -192,6 +195,10 @@ impl Change {
                 after.error = Some(error.clone());
             }
             Outcome::Parked { error } | Outcome::Cancelled { error } => after.error = Some(error.clone()),
+        }
+        if account.postponed {
+            after.postponed = seen.postponed.saturating_add(1);
+            return Change { fence: Fence::of(Some(seen)), after };
         }
         after.attempts.push(Attempt {
             n: seen.attempt,
@@ -278,7 +285,7 @@ mod tests {
         for _ in 0..MAX_ATTEMPTS + 5 {
             let error = TaskError::unsent(Code::Unavailable, Class::Transient, "");
             let outcome = postpone(error, 0, record.updated_at, 0.5);
-            let account = Account { by: None, ms: 7 };
+            let account = Account { ms: 7, ..Account::default() };
             record = Change::close(&record, &outcome, account, crate::RETENTION, "w", record.updated_at).after;
             let now = record.retry_at.expect("a time");
             record = Change::claim(&record, &Ask::Due, POLICY, "w", now).after;

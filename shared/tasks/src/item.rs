@@ -91,6 +91,7 @@ pub(crate) fn write(change: &Change) -> Result<Write, StoreError> {
     to.set("updated_at", moment(record.updated_at));
     to.set("expires_at", n(record.expires_at.seconds()));
     to.set("holder", s(&record.writer));
+    to.keep("postponed", (record.postponed > 0).then(|| n(i64::from(record.postponed))));
     to.keep("looks", (record.looks > 0).then(|| n(i64::from(record.looks))));
     to.keep("lease_until", record.lease_until.map(moment));
     to.keep("retry_at", record.retry_at.map(moment));
@@ -169,6 +170,7 @@ fn record(from: Reader<'_>, id: &str) -> Result<Record, WrongAttribute> {
         input: value(from, "input", "input_encoding")?,
         state: State::parse(from.text("state")?).ok_or_else(|| WrongAttribute("state".to_owned()))?,
         attempt: from.number("attempt")?,
+        postponed: from.optional("postponed", Reader::number)?.unwrap_or(0),
         looks: from.optional("looks", Reader::number)?.unwrap_or(0),
         failures: from.number("failures")?,
         lease: Duration::from_millis(from.number("lease_ms")?),

@@ -286,8 +286,9 @@ fn after_lost_attempt(record: &Record, policy: Policy) -> Verdict {
 
 /// Whether the task has cost more attempts than it can have needed: each of them ended its worker.
 fn exhausted(record: &Record, policy: Policy) -> Option<TaskError> {
-    (record.attempt >= policy.max_failures.saturating_add(CRASH_ALLOWANCE)).then(|| {
-        let message = format!("{} attempts were not lived through; see the function's log", record.attempt);
+    let begun = record.attempt.saturating_sub(record.postponed);
+    (begun >= policy.max_failures.saturating_add(CRASH_ALLOWANCE)).then(|| {
+        let message = format!("{begun} attempts were not lived through; see the function's log");
         TaskError::unsent(Code::AttemptsExhausted, Class::Unknown, message)
     })
 }
@@ -419,7 +420,8 @@ fn again(error: TaskError, failures: u32, policy: Policy, now: Timestamp, dice: 
 /// What an attempt means that ended before anything was sent, for the bridge's own reasons: another one, which costs the task nothing.
 #[must_use]
 pub fn postpone(error: TaskError, failures: u32, now: Timestamp, dice: f64) -> Outcome {
-    Outcome::Retry { error, at: now.plus(backoff(0, dice)), failures }
+    let at = now.plus(backoff(0, dice).max(error.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER)));
+    Outcome::Retry { error, at, failures }
 }
 
 /// What a look at the upstream found.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::change::{Account, Change};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -29,6 +30,7 @@ fn record(state: State) -> Record {
         state,
         attempt: 2,
         looks: 0,
+        postponed: 0,
         failures: 1,
         lease: Duration::from_secs(15),
         lease_until: None,
@@ -261,6 +263,24 @@ fn a_task_that_kills_its_worker_each_time_is_given_up() {
         panic!("not given up")
     };
     assert_eq!(error.code, Code::AttemptsExhausted);
+    // What was claimed and not begun, because a limit or a circuit held it up, has not killed anybody.
+    let patient = Record { postponed: 20, ..killer };
+    assert_eq!(consider(&patient, &Ask::Due, REPEATABLE, NOW), Verdict::Run);
+}
+
+#[test]
+fn what_is_held_up_comes_again_when_it_was_told_to_and_has_had_no_attempt() {
+    let told = TaskError {
+        retry_after: Some(Duration::from_secs(90)),
+        ..TaskError::unsent(Code::RateLimited, Class::Transient, "")
+    };
+    let outcome = postpone(told, 1, NOW, 0.5);
+    let Outcome::Retry { at, failures, .. } = &outcome else { panic!("{outcome:?}") };
+    assert_eq!((NOW.until(*at), *failures), (Duration::from_secs(90), 1));
+    let account = Account { postponed: true, ..Account::default() };
+    let running = record(State::Running);
+    let after = Change::close(&running, &outcome, account, RETENTION, "w", NOW).after;
+    assert_eq!((after.postponed, after.attempts.len(), after.state), (1, running.attempts.len(), State::Queued));
 }
 
 #[test]

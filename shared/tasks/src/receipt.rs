@@ -237,19 +237,27 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
             (Phase::Calling(record), Done::Called(call)) => {
                 let policy = (self.policy_of)(&record.tool);
                 let outcome = outcome_of(call.answer, record.failures, policy, now, dice);
-                self.close(&record, &outcome, Account { by: None, ms: call.ms }, call.status, true, now)
+                self.close(&record, &outcome, Account { ms: call.ms, ..Account::default() }, call.status, true, now)
             }
             (Phase::Calling(record), Done::NotCalled(error)) => {
                 let outcome = postpone(error, record.failures, now, dice);
-                self.close(&record, &outcome, Account::default(), None, true, now)
+                let account = Account { postponed: true, ..Account::default() };
+                self.close(&record, &outcome, account, None, true, now)
             }
             (Phase::Looking(record), Done::Looked { finding, status, ms }) => {
                 let outcome = judge(&record, finding, (self.policy_of)(&record.tool), now, dice);
-                self.close(&record, &outcome, Account { by: Some(By::Verify), ms }, status, true, now)
+                self.close(
+                    &record,
+                    &outcome,
+                    Account { by: Some(By::Verify), ms, ..Account::default() },
+                    status,
+                    true,
+                    now,
+                )
             }
             (Phase::Polling(record), Done::Polled(call)) => {
                 let outcome = outcome_of(call.answer, record.failures, (self.policy_of)(&record.tool), now, dice);
-                self.close(&record, &outcome, Account { by: None, ms: call.ms }, call.status, true, now)
+                self.close(&record, &outcome, Account { ms: call.ms, ..Account::default() }, call.status, true, now)
             }
             (Phase::Looking(record) | Phase::Polling(record), Done::NotLooked { at }) => {
                 self.note(Some(&record), What::Deferred);
@@ -325,7 +333,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
             }
             Verdict::Close(outcome) => {
                 let by = matches!(self.ask, Ask::Person { .. }).then_some(By::Person);
-                self.close(&record, &outcome, Account { by, ms: 0 }, None, false, now)
+                self.close(&record, &outcome, Account { by, ..Account::default() }, None, false, now)
             }
             Verdict::Ended => {
                 // The worker may have died between the last write and its event; the event's id is the same each time.

@@ -166,6 +166,8 @@ pub struct Record {
     pub state: State,
     /// Claims so far; the fence.
     pub attempt: u32,
+    /// Claims after which the call was not begun, for the bridge's own reasons.
+    pub postponed: u32,
     /// How often it has been looked at since the last claim, while its outcome is unknown or it waits. Part of the fence.
     pub looks: u32,
     /// Attempts that the upstream made fail. Attempts that the worker did not live to finish are not among them.
