@@ -12,7 +12,7 @@ mod compiled;
 mod diagnostic;
 mod document;
 mod glob;
-mod header;
+pub mod header;
 mod model;
 mod node;
 mod reader;
@@ -23,7 +23,7 @@ mod units;
 
 pub use compiled::{Compiled, CompiledRoute, CompiledTool, KeyError};
 pub use diagnostic::{Code, Diagnostic, Position, Severity};
-pub use document::{MAX_DOCUMENT_BYTES, check};
+pub use document::{MAX_DOCUMENT_BYTES, MAX_TOOLS, check};
 pub use glob::Glob;
 pub use model::{Auth, CatchUp, Config, Effect, GithubLog, Limits, Method, Network, Route, Tool};
 pub use schema::{MAX_VIOLATIONS, Schema, Violation};

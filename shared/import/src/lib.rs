@@ -1,0 +1,9 @@
+//! Declarations of tools.
+#![allow(dead_code)]
+mod at;
+mod names;
+mod problem;
+mod read;
+mod toml;
+mod tree;
+pub use problem::{Code, Note, NoteCode, Problem};
