@@ -4,6 +4,7 @@ mod at;
 mod names;
 mod problem;
 mod read;
+mod schema;
 mod toml;
 mod tree;
 pub use problem::{Code, Note, NoteCode, Problem};

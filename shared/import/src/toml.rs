@@ -128,14 +128,15 @@ pub(crate) fn assign_all(out: &mut String, prefix: &str, object: &Object) {
 pub(crate) fn comment(out: &mut String, text: &str) {
     // What follows a list item's mark stands below its text.
     let indent = if text.starts_with("- ") { "  " } else { "" };
-    let mut line = String::from("#");
+    let (mut line, mut has_word) = (String::from("#"), false);
     for word in one_line(text, 2_000).split(' ').filter(|word| !word.is_empty()) {
-        if line.chars().count() + 1 + word.chars().count() > COMMENT_WIDTH && line.len() > indent.len() + 1 {
+        if has_word && line.chars().count() + 1 + word.chars().count() > COMMENT_WIDTH {
             out.push_str(&line);
             line = format!("\n#{indent}");
         }
         line.push(' ');
         line.push_str(word);
+        has_word = true;
     }
     out.push_str(&line);
     out.push('\n');
