@@ -6,7 +6,7 @@ use crate::problem::one_line;
 use crate::tree::{Node, Object};
 
 /// The longest line, where there is a choice.
-const WIDTH: usize = 120;
+pub(crate) const WIDTH: usize = 120;
 /// The longest line of a comment.
 const COMMENT_WIDTH: usize = 110;
 
