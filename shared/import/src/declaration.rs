@@ -44,6 +44,7 @@ pub(crate) enum Request {
     Graphql {
         url: String,
         document: String,
+        has_variables: bool,
     },
 }
 
@@ -75,7 +76,9 @@ impl Declaration {
                 }
                 idempotency = idempotency_header.as_deref();
             }
-            Request::Graphql { url, document } => out.push_str(&NOW.graphql(url, document)),
+            Request::Graphql { url, document, has_variables } => {
+                out.push_str(&NOW.graphql(url, document, *has_variables));
+            }
         }
         if let Some(auth) = &self.auth {
             toml::assign(&mut out, "auth", &NOW.auth(auth));
@@ -92,8 +95,7 @@ impl Declaration {
             if line.chars().count() <= toml::WIDTH {
                 let _ = writeln!(out, "{line}");
             } else {
-                let _ = writeln!(tables, "\n[tools.{}.{key}]", toml::key(&self.name));
-                toml::assign_all(&mut tables, "", schema);
+                toml::schema_table(&mut tables, &format!("tools.{}.{key}", toml::key(&self.name)), schema);
             }
         }
         out + &tables

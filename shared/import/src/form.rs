@@ -67,14 +67,16 @@ impl Form {
         }
     }
 
-    /// The lines of a GraphQL tool that say what is sent where. The input is the variables.
-    pub(crate) fn graphql(self, url: &str, document: &str) -> String {
+    /// The lines of a GraphQL tool that say what is sent where. The input is the variables, if there are any.
+    pub(crate) fn graphql(self, url: &str, document: &str, has_variables: bool) -> String {
         if self.graphql {
-            return format!("url = {}\ngraphql = {}\n", toml::text(url), toml::code(document));
+            let variables = if has_variables { "" } else { "variables = '{}'\n" };
+            return format!("url = {}\ngraphql = {}\n{variables}", toml::text(url), toml::code(document));
         }
         // Names of GraphQL have no quotes and no backslashes, and the document has nothing but names.
         let indented: Vec<String> = document.lines().map(|line| format!("  {line}")).collect();
-        let body = format!("{{\n  query: \"\n{}\n  \",\n  variables: .\n}}", indented.join("\n"));
+        let variables = if has_variables { ",\n  variables: ." } else { "" };
+        let body = format!("{{\n  query: \"\n{}\n  \"{variables}\n}}", indented.join("\n"));
         format!("method = \"POST\"\nurl = {}\nbody = {}\n", toml::text(url), toml::code(&body))
     }
 
@@ -119,15 +121,12 @@ mod tests {
     #[test]
     fn a_graphql_operation_is_declared_as_bridge_toml_can_say_it() {
         let document = "query a {\n  b\n}";
-        assert_eq!(
-            ALL.graphql("https://a.example/", document),
-            "url = \"https://a.example/\"\ngraphql = '''\nquery a {\n  b\n}\n'''\n"
-        );
-        let post = NONE.graphql("https://a.example/", document);
-        assert!(
-            post.starts_with("method = \"POST\"\nurl = \"https://a.example/\"\nbody = '''\n{\n  query: \"\n"),
-            "{post}"
-        );
+        let own = "url = \"https://a.example/\"\ngraphql = '''\nquery a {\n  b\n}\n'''\n";
+        assert_eq!(ALL.graphql("https://a.example/", document, true), own);
+        assert_eq!(ALL.graphql("https://a.example/", document, false), format!("{own}variables = '{{}}'\n"));
+        let start = "method = \"POST\"\nurl = \"https://a.example/\"\nbody = '''\n{\n  query: \"\n  query a {\n    b\n  }\n  \"";
+        assert_eq!(NONE.graphql("https://a.example/", document, true), format!("{start},\n  variables: .\n}}\n'''\n"));
+        assert_eq!(NONE.graphql("https://a.example/", document, false), format!("{start}\n}}\n'''\n"));
         assert!(ALL.graphql_output().is_none() && NONE.graphql_output().is_some());
     }
 }

@@ -32,6 +32,26 @@ fn goldens() -> Vec<(&'static str, &'static str, Options)> {
             },
         ),
         ("tracker.openapi.json", "tracker.toml", Options::default()),
+        (
+            "desk.graphql.json",
+            "desk.toml",
+            Options {
+                server: Some("https://desk.example/graphql".to_owned()),
+                secret: Some("desk".to_owned()),
+                ..Options::default()
+            },
+        ),
+        (
+            "desk.graphql.json",
+            "desk-deep.toml",
+            Options {
+                server: Some("https://desk.example/graphql/".to_owned()),
+                operations: vec!["tickets".to_owned(), "board".to_owned()],
+                prefix: "desk-".to_owned(),
+                depth: 3,
+                ..Options::default()
+            },
+        ),
     ]
 }
 

@@ -156,11 +156,13 @@ impl Imported {
             if texts.is_empty() {
                 continue;
             }
-            if !group.name.is_empty() {
+            // Without groups there is nothing to be told apart from.
+            if self.groups.len() > 1 {
                 out.push('\n');
+                let name = if group.name.is_empty() { "without a tag" } else { &group.name };
                 let about = explanation(&group.about, 200);
                 let about = if about.is_empty() { about } else { format!(": {about}") };
-                toml::comment(&mut out, &format!("---- {}{about} ----", explanation(&group.name, 60)));
+                toml::comment(&mut out, &format!("---- {}{about} ----", explanation(name, 60)));
             }
             for text in texts {
                 out.push('\n');

@@ -72,7 +72,7 @@ impl Options {
             options.secret = Some(full_name(secret).map_err(wrong)?);
         }
         if let Some(server) = &self.server {
-            options.server = Some(checked_server(server).map_err(|message| wrong(format!("the server: {message}")))?);
+            checked_server(server).map_err(|message| wrong(format!("the server: {message}")))?;
         }
         options.depth = self.depth.clamp(1, 6);
         Ok(options)

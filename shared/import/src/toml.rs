@@ -96,7 +96,9 @@ pub(crate) fn assign(out: &mut String, path: &str, node: &Node) {
     let value = inline(node);
     let fits = path.chars().count() + 3 + value.chars().count() <= WIDTH;
     match node {
-        Node::Object(object) if !fits && !object.is_empty() => assign_all(out, &format!("{path}."), object),
+        Node::Object(object) if !fits && !object.is_empty() => {
+            object.entries().for_each(|(name, node)| assign(out, &format!("{path}.{}", key(name)), node));
+        }
         Node::List(items) if !fits && !items.is_empty() => {
             let _ = writeln!(out, "{path} = [");
             let mut line = String::new();
@@ -117,10 +119,42 @@ pub(crate) fn assign(out: &mut String, path: &str, node: &Node) {
     }
 }
 
-/// All entries of a table.
-pub(crate) fn assign_all(out: &mut String, prefix: &str, object: &Object) {
-    for (name, node) in object.entries() {
-        assign(out, &format!("{prefix}{}", key(name)), node);
+/// The most lines of dotted keys with which a schema within another stands among the other keys. A longer one is a table of its own.
+const DOTTED_LINES: usize = 3;
+
+/// A JSON Schema as the table `path`, and the schemas in it that are too long for its lines as tables after it.
+pub(crate) fn schema_table(out: &mut String, path: &str, schema: &Object) {
+    let _ = writeln!(out, "\n[{path}]");
+    let mut later = Vec::new();
+    for (name, node) in schema.entries() {
+        match node {
+            // Names for schemas: they are not a schema themselves.
+            Node::Object(schemas)
+                if ["properties", "patternProperties", "dependentSchemas", "$defs"].contains(&name) =>
+            {
+                let whole = format!("{} = {}", key(name), inline(node));
+                if whole.chars().count() <= WIDTH {
+                    let _ = writeln!(out, "{whole}");
+                    continue;
+                }
+                for (inner, node) in schemas.entries() {
+                    entry(out, format!("{}.{}", key(name), key(inner)), node, &mut later);
+                }
+            }
+            node => entry(out, key(name), node, &mut later),
+        }
+    }
+    for (name, schema) in later {
+        schema_table(out, &format!("{path}.{name}"), schema);
+    }
+}
+
+fn entry<'s>(out: &mut String, name: String, node: &'s Node, later: &mut Vec<(String, &'s Object)>) {
+    let mut lines = String::new();
+    assign(&mut lines, &name, node);
+    match node {
+        Node::Object(schema) if lines.lines().count() > DOTTED_LINES => later.push((name, schema)),
+        _ => out.push_str(&lines),
     }
 }
 
@@ -154,20 +188,21 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_stands_on_one_line_and_the_rest_has_dotted_keys() {
-        let long = "x".repeat(40);
+    fn what_fits_stands_on_one_line_and_the_rest_has_dotted_keys_or_tables() {
+        let long = "x".repeat(60);
         let json = format!(
-            r##"{{"type": "object", "a b": {{"$ref": "#/$defs/x"}}, "deep": {{"one": {{"text": "{long}", "n": 1.0}}, "two": ["{long}", "{long}", "{long}"], "three": {{}}}}}}"##
+            r##"{{"type": "object", "properties": {{"a b": {{"$ref": "#/$defs/x"}}, "few": {{"description": "{long}", "const": "{long}"}}, "many": {{"description": "{long}", "enum": ["{long}", "{long}"], "minLength": 1.0, "properties": {{}}}}}}, "additionalProperties": false}}"##
         );
         let node = read(json.as_bytes()).unwrap();
         let mut out = String::new();
-        assign_all(&mut out, "", node.as_object().unwrap());
+        schema_table(&mut out, "x", node.as_object().unwrap());
         let expected = format!(
-            "type = \"object\"\n\"a b\" = {{ \"$ref\" = \"#/$defs/x\" }}\ndeep.one = {{ text = \"{long}\", n = 1.0 }}\n\
-             deep.two = [\n    \"{long}\", \"{long}\",\n    \"{long}\",\n]\ndeep.three = {{}}\n"
+            "\n[x]\ntype = \"object\"\nproperties.\"a b\" = {{ \"$ref\" = \"#/$defs/x\" }}\nproperties.few.description = \"{long}\"\n\
+             properties.few.const = \"{long}\"\nadditionalProperties = false\n\n[x.properties.many]\ndescription = \"{long}\"\nenum = [\n    \
+             \"{long}\",\n    \"{long}\",\n]\nminLength = 1.0\nproperties = {{}}\n"
         );
         assert_eq!(out, expected);
-        assert_eq!(parsed(&out), serde_json::from_str::<serde_json::Value>(&json).unwrap());
+        assert_eq!(parsed(&out)["x"], serde_json::from_str::<serde_json::Value>(&json).unwrap());
     }
 
     #[test]

@@ -142,7 +142,7 @@ pub(super) fn declare(context: &Context<'_>, operation: &Operation<'_>) -> Resul
     notes.extend(answer.notes);
 
     let base = match &context.options.server {
-        Some(server) => server.clone(),
+        Some(server) => server.trim_end_matches('/').to_owned(),
         None => servers::base(&[at, &operation.item, &context.root])?,
     };
     let typed = [("accept", answer.accept), ("content-type", sent.content_type)];

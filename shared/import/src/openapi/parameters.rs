@@ -201,15 +201,15 @@ impl Parameters {
             return Ok(());
         }
         let lost = if is_required { "; the API requires it, so add it by hand" } else { "" };
-        let Some((schema, written)) = self.value(at, place, name, converter)? else {
-            self.note(&format!("{shown} is not sent: it is no plain value{lost}"));
-            return Ok(());
-        };
         let style = at.text_of("style")?.unwrap_or(if place == Place::Query { "form" } else { "simple" });
         if style != if place == Place::Query { "form" } else { "simple" } {
             self.note(&format!("{shown} is not sent: its style is {}{lost}", one_line(style, 30)));
             return Ok(());
         }
+        let Some((schema, written)) = self.value(at, place, name, converter)? else {
+            self.note(&format!("{shown} is not sent: it is no plain value{lost}"));
+            return Ok(());
+        };
         let field = self.name(names, body_fields, place, name);
         if let Written::One = written {
             self.note(&format!("{shown} takes several values, one of which is sent"));
@@ -235,9 +235,9 @@ impl Parameters {
             return names.give(&plain);
         }
         let given = names.give(&format!("{}_{plain}", place.as_str()));
-        let whose = if body_fields.contains(&plain) { "the body" } else { "another parameter" };
+        let whose = if body_fields.contains(&plain) { "the body has" } else { "another parameter is" };
         let place = place.as_str();
-        self.note(&format!("{place} parameter {:?} is the field {given}: {whose} has a {plain}", one_line(name, 60)));
+        self.note(&format!("{place} parameter {:?} is the field {given}: {whose} {plain}", one_line(name, 60)));
         given
     }
 

@@ -50,6 +50,7 @@ impl Security {
             }
         }
         let slug = snake(title).replace('_', "-");
+        let slug = slug.strip_suffix("-api").unwrap_or(&slug);
         let slug: String = slug.chars().take(40).collect();
         let slug = if slug.is_empty() { "api" } else { slug.trim_end_matches('-') };
         let sendable = schemes.iter().filter(|(name, scheme)| scheme.is_ok() && used.contains(name)).count();

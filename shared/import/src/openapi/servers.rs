@@ -36,19 +36,19 @@ fn url(server: &At<'_>) -> Result<String, Problem> {
         let message = format!("{:?} is relative to where the document came from; {SAY}", one_line(&url, 120));
         return Err(at.problem(Code::Server, message));
     }
-    checked(&url).map_err(|message| at.problem(Code::Server, format!("{message}; {SAY}")))
+    checked(&url).map_err(|message| at.problem(Code::Server, format!("{message}; {SAY}")))?;
+    Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// `url` as what stands before a path. The message repeats nothing of it: there may be a password in it.
-pub(crate) fn checked(url: &str) -> Result<String, String> {
+/// Whether `url` can stand before a path. The message repeats nothing of it: there may be a password in it.
+pub(crate) fn checked(url: &str) -> Result<(), String> {
     if url.contains('{') {
         return Err("the address has a variable without a default".to_owned());
     }
     if url.contains('?') {
         return Err("the address before a path has no query".to_owned());
     }
-    UrlTemplate::parse(url).map_err(|error| error.message)?;
-    Ok(url.trim_end_matches('/').to_owned())
+    UrlTemplate::parse(url).map(|_| ()).map_err(|error| error.message)
 }
 
 #[cfg(test)]
