@@ -57,6 +57,9 @@ pub(crate) enum Command {
     /// Secrets that tools use.
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Tools: what bridge.toml declares.
+    #[command(subcommand)]
+    Tools(ToolsCommand),
     /// Say why a webhook is refused, or run a file of signature vectors.
     Verify(Box<VerifyArgs>),
     /// Check bridge.toml.
@@ -266,6 +269,12 @@ pub(crate) enum SecretCommand {
         #[arg(long, value_name = "VALUE")]
         value: Option<String>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ToolsCommand {
+    /// Make declarations of an OpenAPI document or a GraphQL introspection result, to be edited by hand.
+    Import(Box<crate::operator::import::ImportArgs>),
 }
 
 /// One request, or a file of vectors. Neither secrets nor expected signatures are printed.

@@ -9,7 +9,7 @@ mod random;
 mod stack;
 
 use clap::{CommandFactory, Parser};
-use cli::{Cli, Command};
+use cli::{Cli, Command, ToolsCommand};
 use failure::Failure;
 use std::process::ExitCode;
 
@@ -36,6 +36,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Tasks(command)) => operator::tasks::run(&global, command).await,
         Some(Command::Source(command)) => operator::sources::run(&global, command).await,
         Some(Command::Secret(command)) => operator::secrets::run(&global, command).await,
+        Some(Command::Tools(ToolsCommand::Import(args))) => operator::import::run(&global, &args),
         Some(Command::Verify(args)) => operator::verify::run(&global, &args).await,
         Some(Command::Check(args)) => operator::config::check_file(&global, &args),
         Some(Command::Apply(args)) => operator::config::apply_file(&global, &args).await,

@@ -23,6 +23,7 @@ mod words;
 pub use imported::{Appended, Imported};
 pub use options::Options;
 pub use problem::{Code, Note, NoteCode, Problem};
+pub use read::MAX_BYTES;
 
 use crate::at::At;
 use crate::tree::Node;

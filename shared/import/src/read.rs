@@ -7,7 +7,7 @@ use crate::problem::{Code, Problem};
 use crate::tree::Node;
 
 /// The largest document, in bytes.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
+pub const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// The most values of a document, and the most bytes of its texts and keys, once YAML's aliases are unfolded.
 const MAX_NODES: usize = 2_000_000;
 const MAX_TEXT_BYTES: usize = 2 * MAX_BYTES;
