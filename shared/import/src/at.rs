@@ -103,7 +103,7 @@ fn follow<'d>(reference: &At<'d>, target: &str, root: &'d Node) -> Result<At<'d>
     let Some(fragment) = target.strip_prefix('#') else {
         let message = format!(
             "{shown:?} is in another document, and only this one is read: bundle them into one with an OpenAPI bundler, \
-             or leave the operations out that need it"
+             or leave the operations out that need it (--skip-broken)"
         );
         return Err(reference.problem(Code::ExternalReference, message));
     };

@@ -330,7 +330,11 @@ impl<'o> Builder<'o> {
 
     pub(crate) fn broken(&mut self, group: Option<usize>, operation: &str, problem: Problem) {
         if self.options.skip_broken {
-            self.left_out(group, NoteCode::Broken, operation, &problem.to_string());
+            self.left_out(group, NoteCode::Broken, operation, &format!("error[{}]: {}", problem.code, problem.message));
+            // Where it is, is for the person who imports; bridge.toml is about the tools.
+            if let Some(note) = self.imported.notes.last_mut() {
+                note.message = problem.to_string();
+            }
         } else if !self.problems.contains(&problem) && self.problems.len() < MAX_PROBLEMS {
             self.problems.push(problem);
         }

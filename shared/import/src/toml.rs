@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::problem::one_line;
 use crate::tree::{Node, Object};
+use crate::words::without_secrets;
 
 /// The longest line, where there is a choice.
 pub(crate) const WIDTH: usize = 120;
@@ -158,12 +159,12 @@ fn entry<'s>(out: &mut String, name: String, node: &'s Node, later: &mut Vec<(St
     }
 }
 
-/// Lines of a comment, whatever `text` has in it.
+/// Lines of a comment, whatever `text` has in it; without what looks like a credential.
 pub(crate) fn comment(out: &mut String, text: &str) {
     // What follows a list item's mark stands below its text.
     let indent = if text.starts_with("- ") { "  " } else { "" };
     let (mut line, mut has_word) = (String::from("#"), false);
-    for word in one_line(text, 2_000).split(' ').filter(|word| !word.is_empty()) {
+    for word in without_secrets(one_line(text, 2_000)).split(' ').filter(|word| !word.is_empty()) {
         if has_word && line.chars().count() + 1 + word.chars().count() > COMMENT_WIDTH {
             out.push_str(&line);
             line = format!("\n#{indent}");

@@ -34,18 +34,21 @@ pub(crate) fn explanation(text: &str, limit: usize) -> String {
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     // A bound on what is looked at, before anything is done with each word.
     let line = one_line(paragraph, 4 * limit);
-    let mut clean = String::new();
-    if has_secret(&line) {
-        for piece in line.split_inclusive(|char| !is_inside(char)) {
-            let (word, end) = piece.split_at(piece.find(|char| !is_inside(char)).unwrap_or(piece.len()));
-            clean.push_str(if has_secret(word) { REMOVED } else { word });
-            clean.push_str(end);
-        }
-        clean = clean.replace("-----BEGIN", REMOVED);
-    } else {
-        clean = line;
+    one_line(&without_secrets(line), limit)
+}
+
+/// The text without what looks like a credential.
+pub(crate) fn without_secrets(text: String) -> String {
+    if !has_secret(&text) {
+        return text;
     }
-    one_line(&clean, limit)
+    let mut clean = String::new();
+    for piece in text.split_inclusive(|char| !is_inside(char)) {
+        let (word, end) = piece.split_at(piece.find(|char| !is_inside(char)).unwrap_or(piece.len()));
+        clean.push_str(if has_secret(word) { REMOVED } else { word });
+        clean.push_str(end);
+    }
+    clean.replace("-----BEGIN", REMOVED)
 }
 
 #[cfg(test)]
