@@ -268,3 +268,7 @@ fn declare(operation: &Operation<'_>, types: &Types<'_>, url: &str, options: &Op
         notes,
     })
 }
+
+#[cfg(test)]
+#[path = "graphql_tests.rs"]
+mod tests;

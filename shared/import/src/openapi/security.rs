@@ -169,3 +169,7 @@ fn scheme(at: &At<'_>) -> Result<Result<Scheme, String>, Problem> {
         other => Err(format!("is of the unknown type {:?}", one_line(other, 40))),
     })
 }
+
+#[cfg(test)]
+#[path = "security_tests.rs"]
+mod tests;
