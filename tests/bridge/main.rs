@@ -7,6 +7,7 @@ mod credentials;
 mod deliveries;
 mod dev;
 mod fixtures;
+mod import;
 mod local;
 mod messages;
 mod operator;

@@ -14,6 +14,8 @@ const MAX_DEPTH: usize = 24;
 const MAX_NODES: usize = 6_000;
 /// A definition that is not longer than this stands where it is used, however often.
 const SHORT: usize = 60;
+/// One that is an item of a list stands there if it is not longer than this.
+const LISTED: usize = 100;
 
 /// Keywords with schemas by name.
 const MAPS: [&str; 3] = ["properties", "patternProperties", "dependentSchemas"];
@@ -74,6 +76,13 @@ fn map(schema: &Node, change: &mut impl FnMut(&Node) -> Result<Node, TooLarge>) 
     Ok(Node::Object(mapped))
 }
 
+/// The definitions that stand in a list of the schema, where TOML has one line for each item.
+fn in_lists(schema: &Node, found: &mut HashSet<String>) -> Result<(), TooLarge> {
+    let lists = LISTS.iter().filter_map(|key| schema.get(key)?.as_list());
+    found.extend(lists.flatten().filter_map(|item| referred(item).map(str::to_owned)));
+    map(schema, &mut |inner| in_lists(inner, found).map(|()| Node::Null)).map(|_| ())
+}
+
 /// Calls `seen` for each definition that the schema refers to.
 fn each_reference(schema: &Node, seen: &mut impl FnMut(&str)) -> Result<(), TooLarge> {
     fn within(schema: &Node, seen: &mut impl FnMut(&str), depth: usize) -> Result<(), TooLarge> {
@@ -119,9 +128,12 @@ impl Plan {
         let mut uses: Vec<(String, usize)> = Vec::new();
         let mut edges: Vec<Vec<String>> = Vec::new();
         let mut open = vec![root];
+        let mut listed = HashSet::new();
         while let Some(schema) = open.pop() {
             let mut targets = Vec::new();
             each_reference(schema, &mut |name| targets.push(name.to_owned()))?;
+            // As deep as what was just walked through within bounds.
+            in_lists(schema, &mut listed)?;
             for name in &targets {
                 match uses.iter_mut().find(|(known, _)| known == name) {
                     Some((_, count)) => *count += 1,
@@ -154,9 +166,11 @@ impl Plan {
             }
             false
         };
-        let is_short = |name: &str| defs.get(name).is_some_and(|def| inline(def).len() <= SHORT);
-        let inlined =
-            uses.iter().enumerate().filter(|(at, (name, count))| (*count == 1 || is_short(name)) && !is_cyclic(*at));
+        let is_shorter = |name: &str, limit| defs.get(name).is_some_and(|def| inline(def).len() <= limit);
+        let inlined = uses.iter().enumerate().filter(|(at, (name, count))| {
+            let is_taken = *count == 1 && (!listed.contains(name) || is_shorter(name, LISTED));
+            (is_taken || is_shorter(name, SHORT)) && !is_cyclic(*at)
+        });
         Ok(Plan { inlined: inlined.map(|(_, (name, _))| name.clone()).collect() })
     }
 }

@@ -32,6 +32,9 @@ fn what_is_used_once_or_is_short_stands_where_it_is_used() {
     assert_eq!(twice, Ok(node(&expected)));
     let described = settled(r##"{"items": {"$ref": "#/$defs/Short", "description": "here"}}"##, &defs);
     assert_eq!(described, Ok(node(r#"{"items": {"type": "string", "description": "here"}}"#)));
+    // In a list it would be a long line.
+    let listed = settled(r##"{"oneOf": [{"$ref": "#/$defs/Long"}, {"$ref": "#/$defs/Short"}]}"##, &defs).unwrap();
+    assert!(listed.get("$defs").is_some_and(|defs| defs.get("Long").is_some() && defs.get("Short").is_none()));
     let beside = settled(r##"{"items": {"$ref": "#/$defs/Short", "minLength": 1}}"##, &defs);
     assert!(beside.unwrap().get("$defs").is_some());
 }

@@ -222,7 +222,9 @@ impl<'d> Converter<'d> {
         {
             out.set("default", default.clone());
         }
-        let composed = ["enum", "const", "allOf", "anyOf", "oneOf", "$ref", "not"].iter().any(|key| out.has(key));
+        // A type that is there now came out of allOf.
+        let composed =
+            ["type", "enum", "const", "allOf", "anyOf", "oneOf", "$ref", "not"].iter().any(|key| out.has(key));
         Ok(if needs_wrapper && composed { or_null(Node::Object(out)) } else { Node::Object(out) })
     }
 
@@ -531,6 +533,19 @@ fn is_plain_object(schema: &Object) -> bool {
 /// What fits `schema`, or null.
 fn or_null(schema: Node) -> Node {
     let Node::Object(object) = schema else { return schema };
+    let composed = ["enum", "const", "allOf", "anyOf", "oneOf", "not", "if", "$ref"];
+    if let Some(kind) = object.get("type")
+        && !composed.iter().any(|key| object.has(key))
+    {
+        // Its other keywords say nothing of null.
+        let mut kinds = kind.as_list().map_or_else(|| vec![kind.clone()], <[Node]>::to_vec);
+        if !kinds.iter().any(|kind| kind.as_text() == Some("null")) {
+            kinds.push(Node::text("null"));
+        }
+        let mut nullable = object.clone();
+        nullable.set("type", Node::List(kinds));
+        return Node::Object(nullable);
+    }
     let (mut outer, mut inner) = (Object::default(), Object::default());
     for (key, node) in object.entries() {
         let target = if key == "description" || key == "default" { &mut outer } else { &mut inner };

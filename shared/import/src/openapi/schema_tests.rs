@@ -44,6 +44,10 @@ fn schemas_of_both_versions_become_those_of_2020_12() {
             r##"{"$ref": "#/components/schemas/Null", "nullable": true}"##,
             r#"{ anyOf = [{ type = ["string", "null"] }, { type = "null" }] }"#,
         ),
+        (
+            r#"{"nullable": true, "allOf": [{"type": "object", "properties": {"a": {"type": "string"}}}]}"#,
+            r#"{ type = ["object", "null"], properties = { a = { type = "string" } } }"#,
+        ),
         // Limits.
         (
             r#"{"minimum": 1, "exclusiveMinimum": true, "maximum": 5, "exclusiveMaximum": false}"#,
