@@ -184,6 +184,7 @@ impl Imported {
                 NoteCode::Operation => "operations left out that a tool cannot be",
                 NoteCode::Broken => "operations left out that the document breaks",
                 NoteCode::Parameter => "parameters not sent, or not in full",
+                NoteCode::Renamed => "parameters whose field is called otherwise, as the name was taken",
                 NoteCode::Body => "bodies not sent, or not as described",
                 NoteCode::Security => "credentials sent otherwise, or not at all",
                 NoteCode::Schema => "schemas that say less than the document's",

@@ -79,6 +79,8 @@ codes! {
         Broken = "BROKEN",
         /// A parameter that is not sent, or not in full.
         Parameter = "PARAMETER",
+        /// A parameter whose field has a name of its own, as another has it already.
+        Renamed = "RENAMED",
         /// A body that is not sent, or not as it is described.
         Body = "BODY",
         /// A credential that is sent otherwise, or not at all.

@@ -255,17 +255,25 @@ pub(crate) fn fitted(root: &Node, defs: &Defs, limit: usize) -> (Node, Cut) {
             object.set(key, node.clone());
         }
     }
-    let mut fields = Object::default();
-    for (name, schema) in root.get("properties").and_then(Node::as_object).into_iter().flat_map(Object::entries) {
-        let schema = std::iter::successors(Some(schema), |schema| defs.get(referred(schema)?)).take(8).last();
-        let kind = schema.and_then(|schema| schema.get("type")).cloned();
-        fields.set(name, kind.map_or_else(Node::empty, |kind| Node::object([("type", kind)])));
-    }
-    let mut nested = object.clone();
-    nested.set("properties", Node::Object(fields));
-    let nested = Node::Object(nested);
-    if length(&nested) <= limit {
-        return (nested, Cut::Nested);
+    // First only what nests is reduced to its type, then everything.
+    for keeps_flat in [true, false] {
+        let mut fields = Object::default();
+        for (name, schema) in root.get("properties").and_then(Node::as_object).into_iter().flat_map(Object::entries) {
+            let chain = std::iter::successors(Some(schema), |schema| defs.get(referred(schema)?));
+            let schema = chain.take(8).last().unwrap_or(schema);
+            let field = match schema.get("type") {
+                _ if keeps_flat && is_flat(schema) => without_descriptions(schema),
+                Some(kind) => Node::object([("type", kind.clone())]),
+                None => Node::empty(),
+            };
+            fields.set(name, field);
+        }
+        let mut nested = object.clone();
+        nested.set("properties", Node::Object(fields));
+        let nested = Node::Object(nested);
+        if length(&nested) <= limit {
+            return (nested, Cut::Nested);
+        }
     }
     let bare = Node::Object(object);
     if length(&bare) <= limit {
@@ -273,6 +281,15 @@ pub(crate) fn fitted(root: &Node, defs: &Defs, limit: usize) -> (Node, Cut) {
     } else {
         (Node::object([("type", Node::text("object"))]), Cut::Fields)
     }
+}
+
+/// Whether a schema has no other in it.
+fn is_flat(schema: &Node) -> bool {
+    schema.as_object().is_some_and(|object| {
+        object
+            .entries()
+            .all(|(key, _)| key != "$ref" && !MAPS.contains(&key) && !LISTS.contains(&key) && !SINGLES.contains(&key))
+    })
 }
 
 fn without_descriptions(schema: &Node) -> Node {

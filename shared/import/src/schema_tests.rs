@@ -65,7 +65,7 @@ fn what_nests_too_deeply_once_unfolded_is_refused() {
 fn a_large_input_loses_descriptions_then_what_is_nested_then_its_fields() {
     let description = "x".repeat(100);
     let root = node(&format!(
-        r##"{{"type": "object", "required": ["name"], "properties": {{"name": {{"type": "string", "description": "{description}"}}, "address": {{"$ref": "#/$defs/Address"}}, "any": {{}}}}}}"##
+        r##"{{"type": "object", "required": ["name"], "properties": {{"name": {{"type": "string", "minLength": 1, "description": "{description}"}}, "address": {{"$ref": "#/$defs/Address"}}, "any": {{}}}}}}"##
     ));
     let defs = node(
         r#"{"Address": {"type": "object", "description": "where", "properties": {"street": {"type": "string", "minLength": 1, "maxLength": 100}}}}"#,
@@ -79,7 +79,10 @@ fn a_large_input_loses_descriptions_then_what_is_nested_then_its_fields() {
     assert_eq!(cut(1_000).0, Cut::Nothing);
     let (kind, text) = cut(300);
     assert!(kind == Cut::Descriptions && text.contains("street") && !text.contains("description"), "{text}");
-    let (kind, text) = cut(160);
+    let (kind, text) = cut(150);
+    assert_eq!(kind, Cut::Nested);
+    assert!(text.contains(r#"name = { type = "string", minLength = 1 }, address = { type = "object" }"#), "{text}");
+    let (kind, text) = cut(135);
     assert_eq!(kind, Cut::Nested);
     assert_eq!(
         text,

@@ -237,7 +237,8 @@ impl Parameters {
         let given = names.give(&format!("{}_{plain}", place.as_str()));
         let whose = if body_fields.contains(&plain) { "the body has" } else { "another parameter is" };
         let place = place.as_str();
-        self.note(&format!("{place} parameter {:?} is the field {given}: {whose} {plain}", one_line(name, 60)));
+        let text = format!("{place} parameter {:?} is the field {given}: {whose} {plain}", one_line(name, 60));
+        self.notes.push((NoteCode::Renamed, text));
         given
     }
 
