@@ -10,6 +10,7 @@ mod dev;
 mod fixtures;
 mod graphql;
 mod hostile;
+mod import;
 mod jobs;
 mod limits;
 mod local;

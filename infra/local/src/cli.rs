@@ -222,6 +222,8 @@ pub(crate) enum ToolsCommand {
     },
     /// Call a tool now, from this machine, with the stack's secrets. No task is made of it.
     Call(ToolCallArgs),
+    /// Make declarations of an OpenAPI document or a GraphQL introspection result, to be edited by hand.
+    Import(Box<crate::operator::import::ImportArgs>),
 }
 
 #[derive(Debug, Args)]

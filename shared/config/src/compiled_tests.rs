@@ -67,6 +67,26 @@ fn a_tool_makes_its_request() {
 }
 
 #[test]
+fn optional_parameters_and_headers_are_left_out() {
+    let compiled = compiled(
+        r#"
+        [tools.list]
+        method = "GET"
+        url = "https://api.example.com/orders"
+        query = { a = "{a?}", b = "{b?}", c = "{c?}" }
+        headers = { x-trace = "{trace?}", accept = "application/json" }
+        "#,
+    );
+    let list = compiled.tool("list").unwrap();
+    assert_eq!(list.url(&json!({})).unwrap(), "https://api.example.com/orders");
+    assert_eq!(list.url(&json!({"c": 1, "a": null})).unwrap(), "https://api.example.com/orders?c=1");
+    assert_eq!(list.url(&json!({"a": 1, "c": "x"})).unwrap(), "https://api.example.com/orders?a=1&c=x");
+    let accept = ("accept".to_owned(), "application/json".to_owned());
+    assert_eq!(list.headers(&json!({})).unwrap(), std::slice::from_ref(&accept));
+    assert_eq!(list.headers(&json!({"trace": "t"})).unwrap(), [accept, ("x-trace".into(), "t".into())]);
+}
+
+#[test]
 fn what_the_input_lacks_is_named() {
     let compiled = compiled(TOOL);
     let pay = compiled.tool("pay").unwrap();

@@ -20,7 +20,7 @@ use crate::verify;
 /// The largest document, in bytes. As JSON it has to fit into one item of a table.
 pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 /// The most tools of a document.
-const MAX_TOOLS: usize = 256;
+pub const MAX_TOOLS: usize = 256;
 /// The most routes of a document.
 const MAX_ROUTES: usize = 512;
 /// The most logs of deliveries of a document.

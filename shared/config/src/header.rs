@@ -19,25 +19,29 @@ const RESERVED: [&str; 14] = [
 ];
 
 /// Whether `name` can be the name of a header: a token (RFC 9110, section 5.6.2) of at most 64 characters.
-pub(crate) fn is_name(name: &str) -> bool {
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.len() <= 64 && name.bytes().all(is_token)
 }
 
 /// Whether a tool may not set the header.
-pub(crate) fn is_reserved(name: &str) -> bool {
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
     RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
 }
 
 /// Whether `value` can be sent in a header as it is: visible ASCII, spaces and tabs inside (RFC 9110, section 5.5). Other
 /// bytes mean something else to each server, and line ends would begin another header.
-pub(crate) fn is_value(value: &str) -> bool {
+#[must_use]
+pub fn is_value(value: &str) -> bool {
     value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) && value.trim_matches([' ', '\t']) == value
 }
 
 /// Whether a header or a query parameter of this name is for credentials and nothing else. Such a value comes from a secret:
 /// neither from a document nor from an input, which is stored and shown.
-pub(crate) fn is_for_credentials(name: &str) -> bool {
+#[must_use]
+pub fn is_for_credentials(name: &str) -> bool {
     const NAMES: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "password", "credential"];
     const PARTS: [&str; 7] =
         ["api-key", "apikey", "auth-key", "authkey", "private-token", "client-secret", "secret-key"];
@@ -47,14 +51,16 @@ pub(crate) fn is_for_credentials(name: &str) -> bool {
 
 /// Whether a header or a query parameter of this name may be for credentials. It may also be a page token or a link's
 /// signature, which an input can have; but a fixed value of that name has no other use.
-pub(crate) fn may_be_for_credentials(name: &str) -> bool {
+#[must_use]
+pub fn may_be_for_credentials(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
     ["token", "secret", "passwd", "sig", "signature"].contains(&name.as_str())
         || ["-token", "-secret", "-password", "-authorization"].iter().any(|end| name.ends_with(end))
 }
 
 /// Whether `value` looks like a credential: it begins as those of well-known services do.
-pub(crate) fn looks_like_a_secret(value: &str) -> bool {
+#[must_use]
+pub fn looks_like_a_secret(value: &str) -> bool {
     const BEGINNINGS: [&str; 30] = [
         "sk_live_",
         "sk_test_",

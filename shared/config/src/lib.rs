@@ -13,7 +13,7 @@ mod diagnostic;
 mod document;
 mod glob;
 mod graphql;
-mod header;
+pub mod header;
 mod job;
 mod limit;
 mod model;
@@ -28,7 +28,7 @@ mod verify;
 
 pub use compiled::{Compiled, CompiledPages, CompiledRoute, CompiledSign, CompiledTool, KeyError};
 pub use diagnostic::{Code, Diagnostic, Position, Severity};
-pub use document::{MAX_DOCUMENT_BYTES, check};
+pub use document::{MAX_DOCUMENT_BYTES, MAX_TOOLS, check};
 pub use glob::Glob;
 pub use job::{CompiledJob, Every, Job, JobError, Progress, Within};
 pub use limit::{Circuit, CompiledLimit, Limit, Per, Rate, Share, Span, ToolLimit};

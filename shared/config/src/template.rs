@@ -3,6 +3,8 @@
 //! `{customer}` and `{customer.id}` stand for a field of the input, `{items.0}` for an item of an array; `{{` and `}}` for a
 //! brace. A field must be a text, a number or a boolean. Nothing that a field holds can change the structure of a request:
 //! in URLs, everything but unreserved characters is percent-encoded (RFC 3986, section 2.3).
+//!
+//! `{limit?}` is a field that the input need not have: the query parameter or header is left out then, and where it is null.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -95,6 +97,8 @@ pub(crate) struct Field {
     pub(crate) path: String,
     /// Byte offset of the opening brace in the template.
     pub(crate) offset: usize,
+    /// Whether the input may be without it.
+    pub(crate) is_optional: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,14 +136,18 @@ pub(crate) fn pieces(text: &str) -> Result<Vec<(usize, Piece)>, TemplateSyntaxEr
         let Some(close) = rest.find('}') else {
             return Err(fail(brace, "this { is not closed; write {{ for the character itself"));
         };
-        let path = &rest[1..close];
+        let inner = &rest[1..close];
+        let (path, is_optional) = inner.strip_suffix('?').map_or((inner, false), |path| (path, true));
         let is_key = |key: &str| {
             !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-$".contains(&byte))
         };
         if !path.split('.').all(is_key) {
-            return Err(fail(brace, "a placeholder is {field} or {field.field}, of letters, digits, _, - and $"));
+            return Err(fail(
+                brace,
+                "a placeholder is {field}, {field.field} or {field?}, of letters, digits, _, - and $",
+            ));
         }
-        pieces.push((brace, Piece::Field(Field { path: path.to_owned(), offset: brace })));
+        pieces.push((brace, Piece::Field(Field { path: path.to_owned(), offset: brace, is_optional })));
         at = brace + close + 1;
     }
     if at < text.len() {
@@ -155,19 +163,24 @@ fn fields(pieces: &[Piece]) -> impl Iterator<Item = &Field> {
     })
 }
 
+/// A field of the input.
+fn find<'v>(field: &Field, input: &'v Value) -> Option<&'v Value> {
+    field.path.split('.').try_fold(input, |value, key| match value {
+        Value::Array(items) => key.parse().ok().and_then(|index: usize| items.get(index)),
+        Value::Object(fields) => fields.get(key),
+        _ => None,
+    })
+}
+
+/// Whether a field that `input` need not have is not there: what the template is for is left out then.
+fn is_left_out(pieces: &[Piece], input: &Value) -> bool {
+    fields(pieces).any(|field| field.is_optional && find(field, input).is_none_or(Value::is_null))
+}
+
 /// The text of a field of the input.
 fn lookup(field: &Field, input: &Value, place: &dyn Fn() -> String) -> Result<String, TemplateError> {
     let missing = || TemplateError::Missing { field: field.path.clone(), place: place() };
-    let mut value = input;
-    for key in field.path.split('.') {
-        let next = match value {
-            Value::Array(items) => key.parse().ok().and_then(|index: usize| items.get(index)),
-            Value::Object(fields) => fields.get(key),
-            _ => None,
-        };
-        value = next.ok_or_else(missing)?;
-    }
-    let found = match value {
+    let found = match find(field, input).ok_or_else(missing)? {
         Value::String(text) => return Ok(text.clone()),
         Value::Number(number) => return Ok(number.to_string()),
         Value::Bool(bool) => return Ok(bool.to_string()),
@@ -253,6 +266,11 @@ impl UrlTemplate {
         for piece in &mut pieces {
             if let Piece::Field(field) = piece {
                 field.offset += origin_len;
+                if field.is_optional {
+                    let message = "a field of a URL cannot be optional; parameters that may be left out stand in query"
+                        .to_owned();
+                    return Err(TemplateSyntaxError { message, offset: field.offset, is_about_text: false });
+                }
             }
         }
         let path_len = rest.find('?').unwrap_or(rest.len());
@@ -426,11 +444,14 @@ impl QueryTemplate {
         fields(&self.pieces)
     }
 
-    /// `name=value` for `input`, percent-encoded.
+    /// `name=value` for `input`, percent-encoded. `None`: an optional field is not there, and the parameter is left out.
     ///
     /// # Errors
     /// A field that is not there or cannot be in a query.
-    pub fn expand(&self, input: &Value) -> Result<String, TemplateError> {
+    pub fn expand(&self, input: &Value) -> Result<Option<String>, TemplateError> {
+        if is_left_out(&self.pieces, input) {
+            return Ok(None);
+        }
         let place = || format!("query parameter {:?}", self.name);
         let mut out = String::new();
         push_encoded(&mut out, &self.name);
@@ -444,7 +465,7 @@ impl QueryTemplate {
                 return Err(TemplateError::TooLong { place: place(), limit: MAX_URL_BYTES });
             }
         }
-        Ok(out)
+        Ok(Some(out))
     }
 }
 
@@ -481,11 +502,14 @@ impl HeaderTemplate {
         fields(&self.pieces)
     }
 
-    /// The value for `input`.
+    /// The value for `input`. `None`: an optional field is not there, and the header is left out.
     ///
     /// # Errors
     /// A field that is not there or cannot be in a header.
-    pub fn expand(&self, input: &Value) -> Result<String, TemplateError> {
+    pub fn expand(&self, input: &Value) -> Result<Option<String>, TemplateError> {
+        if is_left_out(&self.pieces, input) {
+            return Ok(None);
+        }
         let place = || format!("header {:?}", self.name);
         let mut out = String::new();
         for piece in &self.pieces {
@@ -504,7 +528,7 @@ impl HeaderTemplate {
             }
         }
         // An empty field at the end would leave a space there, which servers may or may not drop.
-        Ok(out.trim_matches([' ', '\t']).to_owned())
+        Ok(Some(out.trim_matches([' ', '\t']).to_owned()))
     }
 }
 

@@ -107,6 +107,10 @@ fn texts_that_are_no_url_are_refused_where_they_go_wrong() {
         ("https://a.example/{}", 18, "a placeholder is"),
         ("https://a.example/{a..b}", 18, "a placeholder is"),
         ("https://a.example/{.a}", 18, "a placeholder is"),
+        ("https://a.example/{a??}", 18, "a placeholder is"),
+        ("https://a.example/{?}", 18, "a placeholder is"),
+        ("https://a.example/{a?}", 18, "a field of a URL cannot be optional"),
+        ("https://a.example/?x={a?}", 21, "a field of a URL cannot be optional"),
         ("https://a.example/{{a}}", 18, "a URL has no braces"),
         ("bridge:x", 7, "after bridge:"),
         ("bridge://x", 7, "after bridge:"),
@@ -120,7 +124,8 @@ fn texts_that_are_no_url_are_refused_where_they_go_wrong() {
 
 #[test]
 fn queries_and_headers_are_filled_in() {
-    let query = |text: &str, input: Value| QueryTemplate::parse("a b", text).unwrap().expand(&input);
+    let query =
+        |text: &str, input: Value| QueryTemplate::parse("a b", text).unwrap().expand(&input).map(Option::unwrap);
     assert_eq!(query("{x}!", json!({"x": "1&2"})).as_deref(), Ok("a%20b=1%262%21"));
     assert_eq!(query("{{x}}", json!({})).as_deref(), Ok("a%20b=%7Bx%7D"));
     assert_eq!(query("", json!({})).as_deref(), Ok("a%20b="));
@@ -129,7 +134,8 @@ fn queries_and_headers_are_filled_in() {
         Err(TemplateError::Missing { field: "x".into(), place: "query parameter \"a b\"".into() })
     );
 
-    let header = |text: &str, input: Value| HeaderTemplate::parse("X-Y", text).unwrap().expand(&input);
+    let header =
+        |text: &str, input: Value| HeaderTemplate::parse("X-Y", text).unwrap().expand(&input).map(Option::unwrap);
     assert_eq!(header("v={x}; {{y}}", json!({"x": 1})).as_deref(), Ok("v=1; {y}"));
     assert_eq!(header("v {x}", json!({"x": ""})).as_deref(), Ok("v"));
     for bad in ["a\r\nx-evil: 1", "a\n", "\0", "é", " a", "a "] {
@@ -140,6 +146,30 @@ fn queries_and_headers_are_filled_in() {
     for (bad, offset) in [("a\nb", 1), (" a", 0), ("é", 0), ("a{", 1)] {
         assert_eq!(HeaderTemplate::parse("x", bad).unwrap_err().offset, offset, "{bad:?}");
     }
+}
+
+#[test]
+fn what_an_optional_field_stands_in_is_left_out_without_it() {
+    let query = |text: &str, input: Value| QueryTemplate::parse("q", text).unwrap().expand(&input);
+    let header = |text: &str, input: Value| HeaderTemplate::parse("X-Y", text).unwrap().expand(&input);
+    for (template, input, expected) in [
+        ("{x?}", json!({"x": 5}), Some("5")),
+        ("{x?}", json!({"x": ""}), Some("")),
+        ("{x?}", json!({"x": false}), Some("false")),
+        ("{x?}", json!({}), None),
+        ("{x?}", json!({"x": null}), None),
+        ("{a.b?}", json!({"a": {"b": 1}}), Some("1")),
+        ("{a.b?}", json!({"a": {}}), None),
+        ("{a.b?}", json!({}), None),
+        ("v{x}{y?}", json!({"x": 1, "y": 2}), Some("v12")),
+        ("v{x}{y?}", json!({"x": 1}), None),
+    ] {
+        assert_eq!(header(template, input.clone()), Ok(expected.map(str::to_owned)), "{template} {input}");
+        let expected = expected.map(|value| format!("q={value}"));
+        assert_eq!(query(template, input.clone()), Ok(expected), "{template} {input}");
+    }
+    let not_plain = TemplateError::NotPlain { field: "x".into(), place: "header \"x-y\"".into(), found: "an array" };
+    assert_eq!(header("{x?}", json!({"x": []})), Err(not_plain));
 }
 
 proptest! {

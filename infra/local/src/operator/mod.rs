@@ -4,6 +4,7 @@ mod catch_up;
 pub(crate) mod config;
 pub(crate) mod events;
 mod fixture;
+pub(crate) mod import;
 pub(crate) mod limits;
 mod proof;
 mod reach;

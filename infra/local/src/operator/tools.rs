@@ -35,6 +35,7 @@ pub(crate) async fn run(global: &Global, command: ToolsCommand) -> Result<(), Fa
             Ok(())
         }
         ToolsCommand::Call(args) => call(global, &args).await,
+        ToolsCommand::Import(args) => super::import::run(global, &args),
     }
 }
 

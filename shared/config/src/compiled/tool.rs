@@ -185,13 +185,14 @@ impl CompiledTool {
     pub fn url(&self, input: &Value) -> Result<String, TemplateError> {
         let mut url = self.url.expand(input)?;
         for parameter in &self.query {
+            let Some(pair) = parameter.expand(input)? else { continue };
             let separator = match url.contains('?') {
                 true if url.ends_with(['?', '&']) => "",
                 true => "&",
                 false => "?",
             };
             url.push_str(separator);
-            url.push_str(&parameter.expand(input)?);
+            url.push_str(&pair);
         }
         if url.len() > MAX_URL_BYTES {
             return Err(TemplateError::TooLong { place: "URL".to_owned(), limit: MAX_URL_BYTES });
@@ -204,7 +205,11 @@ impl CompiledTool {
     /// # Errors
     /// A field that is not there or cannot be in a header.
     pub fn headers(&self, input: &Value) -> Result<Vec<(String, String)>, TemplateError> {
-        self.headers.iter().map(|header| Ok((header.name().to_owned(), header.expand(input)?))).collect()
+        let mut headers = Vec::with_capacity(self.headers.len());
+        for header in &self.headers {
+            headers.extend(header.expand(input)?.map(|value| (header.name().to_owned(), value)));
+        }
+        Ok(headers)
     }
 
     /// The JSON body for an input. `None`: the request has none.

@@ -78,7 +78,7 @@ fn document(
     };
     if let (true, Some(input)) = (takes_input, input) {
         for variable in operation.variables.iter().filter(|variable| variable.is_required) {
-            let field = Field { path: variable.name.clone(), offset: variable.offset };
+            let field = Field { path: variable.name.clone(), offset: variable.offset, is_optional: false };
             placeholder(reader, input, &found.path, &field, found.at_offset(field.offset), false);
         }
     }
