@@ -4,10 +4,10 @@ use crate::{Loaded, Trouble, Worker};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{CompiledTool, CompiledVerify, Effect};
 use clawbridge_journal::{Decision, Entry};
-use clawbridge_queue::{Decision as Wanted, Message, TaskMessage};
+use clawbridge_queue::{Decision as Wanted, Message, Priority, SubmitMessage, TaskMessage};
 use clawbridge_tasks::machine::{Ask, Finding, Policy, SHORTEST_CALL, Verify, Wish, time_for_call};
 use clawbridge_tasks::receipt::{Answer, Call, Done, Note, Receipt, Step, What};
-use clawbridge_tasks::{By, Class, Code, NewTask, Record, State, StoreError, TaskError, task_id};
+use clawbridge_tasks::{By, Class, Code, NewTask, Origin, Record, State, StoreError, TaskError, task_id};
 use std::time::{Duration, Instant};
 
 /// Left of an invocation when a call must have ended: room for the finishing write and the answer.
@@ -17,22 +17,37 @@ const RESERVE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Runs a task that a route made, unless it was run before.
+    /// Runs what somebody submitted, unless it was run before.
+    pub(crate) async fn submitted(&self, message: SubmitMessage, deadline: Timestamp) -> Result<(), Trouble> {
+        let loaded = self.loaded().await?;
+        let SubmitMessage { tool, key, input, submitter, priority } = message;
+        let new = NewTask { tool, key, origin: Origin::Submitter { submitter }, input, hops: 0 };
+        self.run_new(&loaded, &new, None, priority, deadline).await
+    }
+
+    /// Runs a task that a route or a submitter made, unless it was run before.
     pub(crate) async fn run_new(
         &self,
         loaded: &Loaded,
         new: &NewTask,
         replay: Option<&str>,
+        priority: Priority,
         deadline: Timestamp,
     ) -> Result<(), Trouble> {
-        let message = TaskMessage::due(&task_id(&new.tool, &new.key));
+        let message = TaskMessage { priority, ..TaskMessage::due(&task_id(&new.tool, &new.key)) };
         let policy_of = |tool: &str| policy_of(loaded, tool);
         let receipt = Receipt::of_new(new.clone(), replay.map(str::to_owned), policy_of, writer());
         match self.carry_out(loaded, receipt, &message, deadline).await {
             Err(Trouble::Tasks(error @ StoreError::InputTooLarge { .. })) => {
-                // Nothing is recorded that could be looked up, but the event is, and a smaller mapping can be replayed over it.
                 let reason = error.to_string();
-                let entry = Entry::RouteFailed { event: &new.origin.event, route: &new.origin.route, reason: &reason };
+                let entry = match &new.origin {
+                    // Nothing is recorded that could be looked up, but the event is, and a smaller mapping can be replayed over it.
+                    Origin::Route { event, route } => Entry::RouteFailed { event, route, reason: &reason },
+                    // Who submits looks at the size first.
+                    Origin::Submitter { .. } => {
+                        Entry::BridgeFailed { code: "INPUT_TOO_LARGE", reason: &reason, subject: &message.task }
+                    }
+                };
                 clawbridge_journal::write(&entry);
                 Ok(())
             }
@@ -69,8 +84,10 @@ impl Worker {
                     Done::NotLooked { at: record.waiting.as_ref().map_or(Timestamp::now(), |waiting| waiting.deadline) }
                 }
                 Step::Send { at, same } => {
-                    let message = if same { message.clone() } else { TaskMessage::due(&message.task) };
-                    self.queue.send(&Message::Task(message), Timestamp::now().until(at)).await?;
+                    let delay = Timestamp::now().until(at);
+                    let next = if same { message.clone() } else { TaskMessage::due(&message.task) };
+                    let next = TaskMessage { priority: message.priority.after(delay), ..next };
+                    self.queues.send(&Message::Task(next), delay).await?;
                     Done::Sent
                 }
                 Step::Announce(record) => {

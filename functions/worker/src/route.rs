@@ -6,7 +6,7 @@ use clawbridge_config::CompiledRoute;
 use clawbridge_events::{Event, Stored, event_id};
 use clawbridge_journal::Entry;
 use clawbridge_packed::Packed;
-use clawbridge_queue::{Body, EventMessage, MAX_BODY_BYTES, Message, ReplayMessage};
+use clawbridge_queue::{Body, EventMessage, MAX_BODY_BYTES, Message, Priority, ReplayMessage};
 use clawbridge_tasks::{NewTask, Origin};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -87,7 +87,7 @@ impl Worker {
             return Err(Trouble::Other(format!("parts of the body of request {} never arrived", message.nonce)));
         }
         let later = EventMessage { deferrals: message.deferrals + 1, ..message };
-        Ok(self.queue.send(&Message::Event(later), PARTS_DELAY).await?)
+        Ok(self.queues.send(&Message::Event(later), PARTS_DELAY).await?)
     }
 
     pub(crate) async fn replay(&self, message: &ReplayMessage, deadline: Timestamp) -> Result<(), Trouble> {
@@ -111,7 +111,8 @@ impl Worker {
         replay: Option<&str>,
         deadline: Timestamp,
     ) -> Result<(), Trouble> {
-        let ends = join_all(tasks.iter().map(|task| self.run_new(loaded, task, replay, deadline))).await;
+        let ends =
+            join_all(tasks.iter().map(|task| self.run_new(loaded, task, replay, Priority::Background, deadline))).await;
         // All of them were tried; one that could not be recorded brings the message back, and the others know that they are done.
         ends.into_iter().collect()
     }
@@ -158,7 +159,7 @@ fn one(
     Ok(Some(NewTask {
         tool: route.tool().to_owned(),
         key,
-        origin: Origin { event: event.id.clone(), route: route.name().to_owned() },
+        origin: Origin::Route { event: event.id.clone(), route: route.name().to_owned() },
         input,
         hops: event.hops,
     }))

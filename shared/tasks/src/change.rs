@@ -247,7 +247,7 @@ mod tests {
     };
 
     fn new() -> NewTask {
-        let origin = Origin { event: "evt_1".into(), route: "r".into() };
+        let origin = Origin::Route { event: "evt_1".into(), route: "r".into() };
         NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0 }
     }
 

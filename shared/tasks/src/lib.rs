@@ -13,6 +13,7 @@ mod record;
 mod store;
 
 pub use error::{Class, Code, TaskError};
+pub use item::input_fits;
 pub use record::{Attempt, By, NewTask, Origin, Record, RecordError, State, Waiting, input_hash, task_id};
 pub use store::{Listing, StoreError, Tasks};
 

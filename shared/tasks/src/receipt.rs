@@ -7,7 +7,7 @@
 use crate::change::{Account, Change, Landed};
 use crate::error::TaskError;
 use crate::machine::{Ask, Finding, Outcome, Policy, Verdict, consider, judge, postpone, settle};
-use crate::record::{By, NewTask, Record, State};
+use crate::record::{By, NewTask, Origin, Record, State};
 use clawbridge_clock::Timestamp;
 use serde_json::Value;
 
@@ -382,7 +382,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
     }
 
     fn note(&mut self, record: Option<&Record>, what: What) {
-        let event = record.and_then(|record| record.origin.as_ref()).map(|origin| origin.event.clone());
+        let event = record.and_then(|record| record.origin.as_ref()).and_then(Origin::event).map(str::to_owned);
         self.notes.push(Note {
             task: record.map(|record| record.id.clone()).unwrap_or_default(),
             tool: record.map(|record| record.tool.clone()).unwrap_or_default(),

@@ -9,7 +9,7 @@ const UNSAFE: Policy = Policy { max_failures: 5, timeout: Duration::from_secs(10
 const VERIFIED: Policy = Policy { verify: Some(Verify { settle: Duration::from_secs(30), max_looks: 3 }), ..UNSAFE };
 
 fn new() -> NewTask {
-    let origin = Origin { event: "evt_1".into(), route: "r".into() };
+    let origin = Origin::Route { event: "evt_1".into(), route: "r".into() };
     NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0 }
 }
 

@@ -82,13 +82,33 @@ impl State {
     }
 }
 
-/// The event and the route that made a task.
+/// Where a task comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// Event id.
-    pub event: String,
-    /// Route name.
-    pub route: String,
+#[serde(untagged)]
+pub enum Origin {
+    /// An event and the route that made the task of it.
+    Route {
+        /// Event id.
+        event: String,
+        /// Route name.
+        route: String,
+    },
+    /// Somebody who wants a tool called.
+    Submitter {
+        /// Who.
+        submitter: String,
+    },
+}
+
+impl Origin {
+    /// The event's id, if it comes from one.
+    #[must_use]
+    pub fn event(&self) -> Option<&str> {
+        match self {
+            Origin::Route { event, .. } => Some(event),
+            Origin::Submitter { .. } => None,
+        }
+    }
 }
 
 /// A task that may not have a record yet.
@@ -156,7 +176,7 @@ pub struct Record {
     pub tool: String,
     /// Idempotency key within the tool.
     pub key: String,
-    /// Where it came from, unless a person or the API made it.
+    /// Where it came from, as far as the record knows.
     pub origin: Option<Origin>,
     /// [`input_hash`] of the input.
     pub input_hash: String,

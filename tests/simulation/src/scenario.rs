@@ -159,7 +159,7 @@ fn arrivals(rng: &mut Rng, tools: &BTreeMap<String, Tool>) -> Vec<Arrival> {
                 NewTask {
                     tool,
                     key,
-                    origin: Origin { event: format!("evt_{event}"), route: route.to_string() },
+                    origin: Origin::Route { event: format!("evt_{event}"), route: route.to_string() },
                     input: json!({"n": if one_in(rng, 4) { 1 } else { 0 }}),
                     hops: 0,
                 }
