@@ -14,6 +14,7 @@ mod outcomes;
 mod providers;
 mod readme;
 mod refusals;
+mod requests;
 mod setup;
 mod sources;
 mod support;

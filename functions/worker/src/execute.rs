@@ -21,7 +21,7 @@ impl Worker {
     pub(crate) async fn submitted(&self, message: SubmitMessage, deadline: Timestamp) -> Result<(), Trouble> {
         let loaded = self.loaded().await?;
         let SubmitMessage { tool, key, input, submitter, priority } = message;
-        let new = NewTask { tool, key, origin: Origin::Submitter { submitter }, input, hops: 0 };
+        let new = NewTask { tool, key, origin: Origin::Submitter { submitter }, input, hops: 0, seat: None };
         self.run_new(&loaded, &new, None, priority, deadline).await
     }
 
@@ -89,6 +89,14 @@ impl Worker {
                     let next = TaskMessage { priority: message.priority.after(delay), ..next };
                     self.queues.send(&Message::Task(next), delay).await?;
                     Done::Sent
+                }
+                Step::ReadLane(lane) => Done::Lane(self.tasks.lane(&lane).await?.map(Box::new)),
+                Step::WriteLane(change) => Done::WroteLane(self.tasks.write_lane(change).await?),
+                Step::ReadOther(task) => Done::Other(self.tasks.get(&task).await?.map(Box::new)),
+                Step::Wake { task, at } => {
+                    let due = Message::Task(TaskMessage::due(&task));
+                    self.queues.send(&due, Timestamp::now().until(at)).await?;
+                    Done::Woke
                 }
                 Step::Announce(record) => {
                     self.happened(loaded, &record).await?;
@@ -209,6 +217,7 @@ fn no_time_left() -> TaskError {
 /// The line of what happened.
 fn tell(note: &Note, task: &str) {
     let mut retry_in_ms = None;
+    let in_line;
     let (decision, code, reason) = match &note.what {
         What::Closed { state, error, at, by } => {
             retry_in_ms = at.map(|at| u64::try_from(Timestamp::now().until(at).as_millis()).unwrap_or(u64::MAX));
@@ -227,6 +236,14 @@ fn tell(note: &Note, task: &str) {
             (Decision::Conflict, Some("IDEMPOTENCY_CONFLICT"), Some(reason))
         }
         What::Deferred => (Decision::Deferred, None, None),
+        What::InLine { ahead } => {
+            in_line = match ahead {
+                0 => "waits a moment for those of its order key that may still come before it".to_owned(),
+                1 => "waits for its turn: 1 task of its order key is before it".to_owned(),
+                ahead => format!("waits for its turn: {ahead} tasks of its order key are before it"),
+            };
+            (Decision::Deferred, None, Some(in_line.as_str()))
+        }
         What::LeaseLost => {
             let reason = "the lease ran out before the outcome could be written; the attempt that took over decides";
             return clawbridge_journal::write(&Entry::BridgeFailed { code: "LEASE_LOST", reason, subject: task });

@@ -2,11 +2,12 @@
 
 use crate::{Loaded, Trouble, Worker};
 use clawbridge_clock::Timestamp;
-use clawbridge_config::CompiledRoute;
+use clawbridge_config::{CompiledRoute, OnParked};
 use clawbridge_events::{Event, Stored, event_id};
 use clawbridge_journal::Entry;
 use clawbridge_packed::Packed;
 use clawbridge_queue::{Body, EventMessage, MAX_BODY_BYTES, Message, Priority, ReplayMessage};
+use clawbridge_tasks::lane::{Seat, lane_id};
 use clawbridge_tasks::{NewTask, Origin};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -135,6 +136,23 @@ fn routed(loaded: &Loaded, event: &Event, occasion: Occasion<'_>) -> Vec<NewTask
     tasks
 }
 
+/// The task's place in its lane, where the route keeps an order.
+fn seat(route: &CompiledRoute, event: &Event, view: &Value) -> Result<Option<Seat>, String> {
+    let key = route.order(view).map_err(|error| format!("order: {error}"))?;
+    Ok(key.map(|key| Seat {
+        lane: lane_id(route.name(), &key),
+        received_at: event.received_at,
+        nth: nth(&event.nonce),
+        stay: 0,
+        skip_parked: route.route().order_on_parked == OnParked::Skip,
+    }))
+}
+
+/// An event's place among those of its request: `webhook` numbers their nonces, `ID`, `ID/1`, `ID/2`, …
+fn nth(nonce: &str) -> u32 {
+    nonce.rsplit_once('/').and_then(|(_, nth)| nth.parse().ok()).unwrap_or(0)
+}
+
 fn one(
     loaded: &Loaded,
     route: &CompiledRoute,
@@ -162,5 +180,6 @@ fn one(
         origin: Origin::Route { event: event.id.clone(), route: route.name().to_owned() },
         input,
         hops: event.hops,
+        seat: seat(route, event, view)?,
     }))
 }

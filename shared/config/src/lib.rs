@@ -22,11 +22,11 @@ mod tool;
 mod units;
 mod verify;
 
-pub use compiled::{Compiled, CompiledRoute, CompiledTool, KeyError};
+pub use compiled::{Compiled, CompiledRoute, CompiledTool, KeyError, OrderError};
 pub use diagnostic::{Code, Diagnostic, Position, Severity};
 pub use document::{MAX_DOCUMENT_BYTES, check};
 pub use glob::Glob;
-pub use model::{Auth, CatchUp, Config, Effect, GithubLog, Limits, Method, Network, Route, Tool};
+pub use model::{Auth, CatchUp, Config, Effect, GithubLog, Limits, Method, Network, OnParked, Route, Tool};
 pub use schema::{MAX_VIOLATIONS, Schema, Violation};
 pub use template::{HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, TemplateSyntaxError, UrlTemplate};
 pub use units::{ByteSize, Cidr, Timeout};

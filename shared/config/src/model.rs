@@ -120,6 +120,13 @@ pub struct Route {
     pub tool: String,
     /// The jq program over the event that makes the tool's input.
     pub input: String,
+    /// The jq program over the event that makes the order key: tasks of one key run one after the other. `None`: side by side. Left out
+    /// where there is none, so that a bridge from before there was one can read the document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
+    /// What the others of the same order key do while a task is parked.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub order_on_parked: OnParked,
 }
 
 /// A provider that never sends again, and where it keeps the log of what it delivered.
@@ -254,6 +261,18 @@ impl Method {
             Self::Post | Self::Patch if has_idempotency_header => Effect::Keyed,
             Self::Post | Self::Patch => Effect::Unsafe,
         }
+    }
+}
+
+words! {
+    /// What the tasks do that stand behind one that is parked.
+    #[derive(Default)]
+    OnParked {
+        /// They wait until a person has settled it: nobody knows whether it was done, and they may count on that.
+        #[default]
+        Wait = "wait",
+        /// They run.
+        Skip = "skip",
     }
 }
 

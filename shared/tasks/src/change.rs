@@ -119,12 +119,54 @@ impl Change {
             attempts: Vec::new(),
             hops: new.hops,
             replay: replay.map(str::to_owned),
+            seat: new.seat.clone(),
             created_at: now,
             updated_at: now,
             expires_at: now.plus(policy.retention),
             writer: writer.to_owned(),
         };
         Change { fence: Fence::Absent, after }
+    }
+
+    /// The record of a new task that has to wait for its turn.
+    #[must_use]
+    pub fn queued(new: &NewTask, replay: Option<&str>, policy: Policy, writer: &str, now: Timestamp) -> Change {
+        let mut change = Change::first(new, replay, policy, writer, now);
+        let after = &mut change.after;
+        after.state = State::Queued;
+        after.attempt = 0;
+        after.lease_until = None;
+        after.retry_at = Some(now);
+        change
+    }
+
+    /// A task that has ended and is to run again, where it has to wait for its turn: its attempts begin anew. A look more keeps it from
+    /// standing where it stood before.
+    #[must_use]
+    pub fn back(seen: &Record, replay: Option<&str>, policy: Policy, writer: &str, now: Timestamp) -> Change {
+        let mut after = changed(seen, policy.retention, writer, now);
+        after.state = State::Queued;
+        after.looks = seen.looks.saturating_add(1);
+        after.failures = 0;
+        after.retry_at = Some(now);
+        if let Some(seat) = &mut after.seat {
+            seat.stay = seat.stay.saturating_add(1);
+        }
+        if let Some(nonce) = replay {
+            after.replay = Some(nonce.to_owned());
+        }
+        Change { fence: Fence::of(Some(seen)), after }
+    }
+
+    /// A task that goes on waiting, kept for another retention.
+    #[must_use]
+    pub fn kept(seen: &Record, policy: Policy, writer: &str, now: Timestamp) -> Change {
+        let mut after = changed(seen, policy.retention, writer, now);
+        after.looks = seen.looks.saturating_add(1);
+        after.lease_until = seen.lease_until;
+        after.retry_at = seen.retry_at;
+        after.waiting.clone_from(&seen.waiting);
+        Change { fence: Fence::of(Some(seen)), after }
     }
 
     /// The claim of a known record, by who asks.
@@ -248,7 +290,7 @@ mod tests {
 
     fn new() -> NewTask {
         let origin = Origin::Route { event: "evt_1".into(), route: "r".into() };
-        NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0 }
+        NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0, seat: None }
     }
 
     #[test]

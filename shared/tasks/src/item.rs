@@ -99,6 +99,9 @@ pub(crate) fn write(change: &Change) -> Result<Write, StoreError> {
     to.keep("lease_until", record.lease_until.map(moment));
     to.keep("retry_at", record.retry_at.map(moment));
     to.keep("replay", record.replay.as_deref().map(s));
+    if let Some(seat) = &record.seat {
+        to.set("seat", json(seat)?);
+    }
     to.keep("waiting", record.waiting.as_ref().map(json).transpose()?);
     to.keep("error", record.error.as_ref().map(json).transpose()?);
     if !record.attempts.is_empty() {
@@ -193,6 +196,7 @@ fn record(from: Reader<'_>, id: &str) -> Result<Record, WrongAttribute> {
         attempts: from.optional("attempts", attempts)?.unwrap_or_default(),
         hops: from.number("hops")?,
         replay: from.optional("replay", Reader::text)?.map(str::to_owned),
+        seat: from.optional("seat", Reader::json)?,
         created_at: moment(from, "created_at")?,
         updated_at: moment(from, "updated_at")?,
         expires_at: from

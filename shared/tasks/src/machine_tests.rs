@@ -40,6 +40,7 @@ fn record(state: State) -> Record {
         attempts: Vec::new(),
         hops: 0,
         replay: None,
+        seat: None,
         created_at: NOW,
         updated_at: NOW,
         expires_at: NOW,

@@ -4,8 +4,11 @@
 //! before the message is let go of. So each receipt that lets go of its message has either seen its task ended and announced, or has put
 //! another message for it on the queue itself; it never counts on somebody else's.
 
+mod turns;
+
 use crate::change::{Account, Change, Landed};
 use crate::error::TaskError;
+use crate::lane::{self, Lane, LaneChange, LaneLanded};
 use crate::machine::{Ask, Finding, Outcome, Policy, Verdict, consider, judge, postpone, settle};
 use crate::record::{By, NewTask, Origin, Record, State};
 use clawbridge_clock::Timestamp;
@@ -33,6 +36,19 @@ pub enum Step {
         at: Timestamp,
         /// The message that this is the receipt of, once more; else the task's own.
         same: bool,
+    },
+    /// Read a lane, consistently.
+    ReadLane(String),
+    /// Write it, if it still is as it was seen.
+    WriteLane(Box<LaneChange>),
+    /// Read another task's record, consistently.
+    ReadOther(String),
+    /// Put another task's message on the queue, that is to be seen then.
+    Wake {
+        /// The task.
+        task: String,
+        /// When.
+        at: Timestamp,
     },
     /// Make the event of a task that has ended, if somebody listens.
     Announce(Box<Record>),
@@ -71,6 +87,14 @@ pub enum Done {
     Polled(Call),
     /// [`Step::Send`].
     Sent,
+    /// [`Step::ReadLane`].
+    Lane(Option<Box<Lane>>),
+    /// [`Step::WriteLane`].
+    WroteLane(LaneLanded),
+    /// [`Step::ReadOther`].
+    Other(Option<Box<Record>>),
+    /// [`Step::Wake`].
+    Woke,
     /// [`Step::Announce`].
     Announced,
 }
@@ -141,6 +165,11 @@ pub enum What {
     Conflict,
     /// Its time has not come, or somebody else is at it.
     Deferred,
+    /// It waits for its turn in its lane.
+    InLine {
+        /// How many are before it; none where only those are waited for that may still come.
+        ahead: usize,
+    },
     /// An attempt outlived its lease: what it came to no longer counts.
     LeaseLost,
     /// There is no such task.
@@ -152,6 +181,13 @@ pub enum What {
 enum Phase {
     Fresh,
     Reading,
+    /// The record of a task that is to wait for its turn is being written.
+    Queueing {
+        /// It has none yet.
+        is_new: bool,
+    },
+    /// Something is done about its lane.
+    Lining(turns::Lining),
     /// A claim is being written.
     Claiming,
     Calling(Box<Record>),
@@ -182,6 +218,7 @@ pub struct Receipt<P> {
     writer: String,
     phase: Phase,
     rounds: u32,
+    course: turns::Course,
     notes: Vec<Note>,
 }
 
@@ -199,7 +236,8 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
 
     /// Of a message about a task that has a record.
     pub fn of_task(ask: Ask, policy_of: P, writer: String) -> Receipt<P> {
-        Receipt { new: None, ask, policy_of, writer, phase: Phase::Fresh, rounds: 0, notes: Vec::new() }
+        let course = turns::Course::default();
+        Receipt { new: None, ask, policy_of, writer, phase: Phase::Fresh, rounds: 0, course, notes: Vec::new() }
     }
 
     /// The first step.
@@ -210,12 +248,14 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
                 Step::Read
             }
             Some(new) => {
-                let replay = match &self.ask {
-                    Ask::Replay { nonce, .. } => Some(nonce.as_str()),
-                    Ask::Route { .. } | Ask::Due | Ask::Person { .. } | Ask::Answer { .. } => None,
+                let (replay, policy) = (lane::replay(&self.ask), (self.policy_of)(&new.tool));
+                let change = if new.seat.is_some() {
+                    self.phase = Phase::Queueing { is_new: true };
+                    Change::queued(new, replay, policy, &self.writer, now)
+                } else {
+                    self.phase = Phase::Claiming;
+                    Change::first(new, replay, policy, &self.writer, now)
                 };
-                let change = Change::first(new, replay, (self.policy_of)(&new.tool), &self.writer, now);
-                self.phase = Phase::Claiming;
                 Step::Write(Box::new(change))
             }
         }
@@ -226,6 +266,8 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
         match (std::mem::replace(&mut self.phase, Phase::Over), done) {
             (Phase::Reading, Done::Read(Some(record))) => self.decide(*record, now, dice),
             (Phase::Reading, Done::Read(None)) => self.gone(),
+            (Phase::Queueing { is_new }, Done::Wrote(Landed::Written(record))) => self.queued(record, is_new, now),
+            (Phase::Lining(lining), done) => self.lined(lining, done, now, dice),
             (Phase::Claiming, Done::Wrote(Landed::Written(record))) => {
                 self.phase = Phase::Calling(record.clone());
                 Step::Call(record)
@@ -259,13 +301,14 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
                 self.ask = Ask::Due;
                 self.decide_on(current, now, dice)
             }
-            (Phase::Claiming | Phase::Closing(_), Done::Wrote(Landed::Lost(current))) => {
+            (Phase::Queueing { .. } | Phase::Claiming | Phase::Closing(_), Done::Wrote(Landed::Lost(current))) => {
                 self.decide_on(current, now, dice)
             }
             (Phase::Leaving, Done::Sent | Done::Announced) => Step::Release,
             (
                 Phase::Fresh
                 | Phase::Reading
+                | Phase::Queueing { .. }
                 | Phase::Claiming
                 | Phase::Calling(_)
                 | Phase::Looking(_)
@@ -297,6 +340,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
         }
         let policy = (self.policy_of)(&record.tool);
         match consider(&record, &self.ask, policy, now) {
+            Verdict::Run if record.seat.is_some() => self.line_up(Box::new(record), now),
             Verdict::Run => {
                 self.phase = Phase::Claiming;
                 Step::Write(Box::new(Change::claim(&record, &self.ask, policy, &self.writer, now)))
@@ -322,8 +366,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
             Verdict::Ended => {
                 // The worker may have died between the last write and its event; the event's id is the same each time.
                 self.note(Some(&record), What::Reused);
-                self.phase = Phase::Leaving;
-                Step::Announce(Box::new(record))
+                self.ended(Box::new(record))
             }
             Verdict::Conflict => {
                 self.note(Some(&record), What::Conflict);
@@ -364,11 +407,15 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
             (note.status, note.ms) = (closing.status, closing.account.ms);
         }
         if record.state.has_ended() {
-            self.phase = Phase::Leaving;
-            Step::Announce(record)
+            self.ended(record)
         } else {
             self.send(record.retry_at.unwrap_or(record.updated_at), false)
         }
+    }
+
+    fn announce(&mut self, record: Box<Record>) -> Step {
+        self.phase = Phase::Leaving;
+        Step::Announce(record)
     }
 
     fn send(&mut self, at: Timestamp, same: bool) -> Step {

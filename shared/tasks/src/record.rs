@@ -1,6 +1,7 @@
 //! The record of a task, as it stands in the `tasks` table.
 
 use crate::error::TaskError;
+use crate::lane::Seat;
 use clawbridge_clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -124,6 +125,8 @@ pub struct NewTask {
     pub input: Value,
     /// The event's hops.
     pub hops: u32,
+    /// Its place in a lane, where the route keeps an order.
+    pub seat: Option<Seat>,
 }
 
 /// What a task waits for that the upstream has taken and answers later.
@@ -211,6 +214,9 @@ pub struct Record {
     pub hops: u32,
     /// The replay that ran it last, if one did.
     pub replay: Option<String>,
+    /// Its place in a lane, where its route keeps an order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seat: Option<Seat>,
     /// When it was first claimed.
     pub created_at: Timestamp,
     /// When it last changed.
