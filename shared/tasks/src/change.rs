@@ -273,6 +273,7 @@ fn word(outcome: &Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane;
     use crate::machine::{Finding, Verdict, Verify, Wish, consider, judge, postpone, settle};
     use crate::{Class, Code, Origin, TaskError};
     use proptest::prelude::*;
@@ -349,6 +350,13 @@ mod tests {
             });
         }
         match consider(record, &ask, POLICY, now) {
+            // Where it has a seat in a lane, it goes back there first, and waits as long as it takes.
+            Verdict::Run if lane::comes_back(record.state) && choice % 2 == 1 => {
+                Some(Change::back(record, lane::replay(&ask), POLICY, "w", now))
+            }
+            Verdict::Run if record.state == State::Queued && choice % 7 == 0 => {
+                Some(Change::kept(record, POLICY, "w", now))
+            }
             Verdict::Run => Some(Change::claim(record, &ask, POLICY, "w", now)),
             Verdict::Look => close(match choice % 4 {
                 0 => judge(record, Finding::NotDone, POLICY, now, dice),

@@ -69,5 +69,9 @@ fn is_of(violation: &Violation, rule: Rule) -> bool {
         }
         Rule::ReleasedBeforeSent | Rule::LostAttemptLetsGo => matches!(violation, Violation::Lost { .. }),
         Rule::EndAnnouncedOnce => matches!(violation, Violation::Unannounced { .. }),
+        Rule::OrderDropped | Rule::BeginUnmarked | Rule::StayIgnored => {
+            matches!(violation, Violation::LaneOverlap { .. })
+        }
+        Rule::JoinedAtTheEnd => matches!(violation, Violation::OutOfOrder { .. }),
     }
 }
