@@ -293,7 +293,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
                 self.note(Some(&record), What::Deferred);
                 self.send(at, false)
             }
-            (Phase::Closing(closing), Done::Wrote(Landed::Written(record))) => self.closed(record, closing),
+            (Phase::Closing(closing), Done::Wrote(Landed::Written(record))) => self.closed(record, closing, now),
             (Phase::Closing(closing), Done::Wrote(Landed::Lost(current))) if closing.own => {
                 // Whoever was faster has a message of its own, or had: it may be this very message, received twice, and the other
                 // receipt may die. So the task is looked at like any other before the message is let go of.
@@ -366,7 +366,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
             Verdict::Ended => {
                 // The worker may have died between the last write and its event; the event's id is the same each time.
                 self.note(Some(&record), What::Reused);
-                self.ended(Box::new(record))
+                self.ended(Box::new(record), now)
             }
             Verdict::Conflict => {
                 self.note(Some(&record), What::Conflict);
@@ -395,7 +395,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
     }
 
     /// The decision is written: the queue is told.
-    fn closed(&mut self, record: Box<Record>, closing: Closing) -> Step {
+    fn closed(&mut self, record: Box<Record>, closing: Closing, now: Timestamp) -> Step {
         let what = What::Closed {
             state: record.state,
             error: record.error.clone(),
@@ -407,7 +407,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
             (note.status, note.ms) = (closing.status, closing.account.ms);
         }
         if record.state.has_ended() {
-            self.ended(record)
+            self.ended(record, now)
         } else {
             self.send(record.retry_at.unwrap_or(record.updated_at), false)
         }

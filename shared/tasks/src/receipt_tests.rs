@@ -327,7 +327,7 @@ mod lanes {
         assert_eq!(std::mem::take(&mut world.steps), ["write", "write lane"]);
         let out = world.run("a", Ok(json!(1)), ripe);
         assert!(matches!(out[..], [Step::Announce(_)]), "{out:?}");
-        let steps = ["read", "read lane", "write lane", "write", "write", "read lane", "write lane"];
+        let steps = ["read", "read lane", "write lane", "write", "write", "write lane"];
         assert_eq!(world.steps, steps);
         assert_eq!(world.lane.as_ref().map(|lane| lane.entries.len()), Some(0));
     }

@@ -114,7 +114,12 @@ impl Scenario {
             calm_at: rng.u64(60_000..1_200_000),
             concurrency: rng.usize(1..=4),
             batch: rng.usize(1..=4),
-            wishes: if one_in(rng, 3) { 0 } else { rng.u32(1..=12) },
+            wishes: match rule {
+                // What it breaks takes a person who wants a task again at the wrong moment.
+                Rule::StayIgnored => 60,
+                _ if one_in(rng, 3) => 0,
+                _ => rng.u32(1..=12),
+            },
             visibility: if one_in(rng, 2) { 70_000 } else { 360_000 },
         }
     }

@@ -24,7 +24,7 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_unsafe_is_repeated() {
 
 #[test]
 fn where_nothing_goes_wrong_each_task_is_called_once_and_succeeds() {
-    let mut calm = 0;
+    let (mut calm, mut turns, mut late) = (0, 0, 0);
     for seed in 0..SEEDS {
         let figures = run(seed, Rule::Kept, false).figures;
         if !figures.faults.is_empty() || figures.wishes > 0 {
@@ -33,8 +33,13 @@ fn where_nothing_goes_wrong_each_task_is_called_once_and_succeeds() {
         calm += 1;
         assert_eq!((figures.calls, figures.effects), (figures.tasks, figures.tasks), "seed {seed}");
         assert_eq!(figures.ends.get("succeeded"), Some(&figures.tasks), "seed {seed}");
+        assert_eq!(figures.turns, figures.ordered, "seed {seed}");
+        (turns, late) = (turns + figures.turns, late + figures.late);
     }
     assert!(calm > 50, "{calm} seeds were calm");
+    assert!(turns > 100, "{turns} turns in lanes");
+    // So their effects came in the order in which their events were taken.
+    assert_eq!(late, 0, "of {turns}");
 }
 
 #[test]

@@ -46,9 +46,11 @@ enum At {
 }
 
 /// What a receipt knows about its way through the lane.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Course {
     rounds: u32,
+    /// The lane as it was when it was its turn: mostly it still is so when it leaves.
+    seen: Option<Box<Lane>>,
     /// It has only just joined, or has seen to the first one already: that one is not looked at.
     has_looked: bool,
 }
@@ -76,11 +78,14 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
     }
 
     /// A task has ended, or was found ended: its lane is seen to before anybody is told.
-    pub(super) fn ended(&mut self, record: Box<Record>) -> Step {
-        if record.seat.as_ref().is_some_and(|seat| seat.lets_go(record.state)) {
-            return self.read_lane(record, At::Leave);
+    pub(super) fn ended(&mut self, record: Box<Record>, now: Timestamp) -> Step {
+        if !record.seat.as_ref().is_some_and(|seat| seat.lets_go(record.state)) {
+            return self.announce(record);
         }
-        self.announce(record)
+        match self.course.seen.take() {
+            Some(lane) => self.leave(record, Some(&lane), now),
+            None => self.read_lane(record, At::Leave),
+        }
     }
 
     /// A step at the lane came to `done`.
@@ -138,6 +143,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
         }
         match turn(lane, &record.id, seat, &self.writer, now) {
             Turn::Mine => {
+                self.course.seen = lane.cloned().map(Box::new);
                 let policy = (self.policy_of)(&record.tool);
                 self.phase = Phase::Claiming;
                 Step::Write(Box::new(Change::claim(&record, &self.ask, policy, &self.writer, now)))
