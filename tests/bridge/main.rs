@@ -10,6 +10,7 @@ mod fixtures;
 mod local;
 mod messages;
 mod operator;
+mod order;
 mod outcomes;
 mod providers;
 mod readme;
