@@ -136,6 +136,7 @@ fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
     };
     let worker = clawbridge_worker::Settings {
         queue_url,
+        interactive_queue_url: format!("{}/000000000000/clawbridge-interactive", bridge.private),
         events_table: "clawbridge-events".into(),
         tasks_table: "clawbridge-tasks".into(),
         limits_table: "clawbridge-limits".into(),

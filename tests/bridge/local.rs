@@ -178,8 +178,8 @@ async fn the_tables_are_those_of_the_template() {
 #[tokio::test]
 async fn the_queues_are_those_of_the_template_but_for_the_visibility() {
     let (bridge, template) = (Bridge::start("").await, template());
-    assert_eq!(template.of_type("AWS::SQS::Queue"), ["DeadLetterQueue", "WorkQueue"]);
-    for (resource, name) in [("WorkQueue", "work"), ("DeadLetterQueue", "dead")] {
+    assert_eq!(template.of_type("AWS::SQS::Queue"), ["DeadLetterQueue", "InteractiveQueue", "WorkQueue"]);
+    for (resource, name) in [("WorkQueue", "work"), ("InteractiveQueue", "interactive"), ("DeadLetterQueue", "dead")] {
         let declared = template.properties(resource);
         assert_eq!(declared["QueueName"], format!("${{AWS::StackName}}-{name}"));
         let made = bridge.queue_attributes(&format!("clawbridge-{name}")).await;
@@ -187,16 +187,30 @@ async fn the_queues_are_those_of_the_template_but_for_the_visibility() {
             assert_eq!(made[attribute], declared[attribute], "{attribute} of {name}");
         }
     }
-    let (work, made) = (template.properties("WorkQueue"), bridge.queue_attributes("clawbridge-work").await);
-    let redrive: Value = serde_json::from_str(made["RedrivePolicy"].as_str().expect("a policy")).expect("JSON");
-    assert_eq!(redrive["maxReceiveCount"].to_string(), text(&work["RedrivePolicy"]["maxReceiveCount"]));
-    assert_eq!(work["RedrivePolicy"]["deadLetterTargetArn"], "DeadLetterQueue.Arn");
-    assert!(redrive["deadLetterTargetArn"].as_str().is_some_and(|arn| arn.ends_with(":clawbridge-dead")));
+    for (resource, name) in [("WorkQueue", "work"), ("InteractiveQueue", "interactive")] {
+        let (declared, made) =
+            (template.properties(resource), bridge.queue_attributes(&format!("clawbridge-{name}")).await);
+        let redrive: Value = serde_json::from_str(made["RedrivePolicy"].as_str().expect("a policy")).expect("JSON");
+        assert_eq!(redrive["maxReceiveCount"].to_string(), text(&declared["RedrivePolicy"]["maxReceiveCount"]));
+        assert_eq!(declared["RedrivePolicy"]["deadLetterTargetArn"], "DeadLetterQueue.Arn");
+        assert!(redrive["deadLetterTargetArn"].as_str().is_some_and(|arn| arn.ends_with(":clawbridge-dead")));
+    }
     // AWS asks for six times the function's limit. Here it is a minute: a restart is no rare thing, and who waits is a person.
     let seconds = |value: &Value| -> u64 { text(value).parse().expect("seconds") };
     let limit = seconds(&template.properties("WorkerFunction")["Timeout"]);
-    assert_eq!(seconds(&work["VisibilityTimeout"]), 6 * limit);
-    assert_eq!(made["VisibilityTimeout"], "60");
+    for (resource, name) in [("WorkQueue", "work"), ("InteractiveQueue", "interactive")] {
+        assert_eq!(seconds(&template.properties(resource)["VisibilityTimeout"]), 6 * limit);
+        assert_eq!(bridge.queue_attributes(&format!("clawbridge-{name}")).await["VisibilityTimeout"], "60");
+    }
+    // Both queues lead to the worker, each with a share of its own.
+    let events = &template.properties("WorkerFunction")["Events"];
+    for (event, queue, share) in [
+        ("Work", "WorkQueue.Arn", "WorkerConcurrency"),
+        ("Interactive", "InteractiveQueue.Arn", "InteractiveConcurrency"),
+    ] {
+        let mapped = &events[event]["Properties"];
+        assert_eq!((&mapped["Queue"], &mapped["ScalingConfig"]["MaximumConcurrency"]), (&json!(queue), &json!(share)));
+    }
     // The command line's default is the template's limit.
     let help = crate::support::run(&["dev", "--help"], "").out;
     assert!(help.contains(&format!("Seconds that one invocation of the worker may take [default: {limit}]")), "{help}");

@@ -141,6 +141,7 @@ fn worker(bridge: &Bridge) -> Worker {
     take_the_journal();
     let settings = Settings {
         queue_url: format!("{}/000000000000/clawbridge-work", bridge.private),
+        interactive_queue_url: format!("{}/000000000000/clawbridge-interactive", bridge.private),
         events_table: "clawbridge-events".into(),
         tasks_table: "clawbridge-tasks".into(),
         limits_table: "clawbridge-limits".into(),

@@ -5,10 +5,10 @@ use crate::{Loaded, Trouble, Worker, job};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{CompiledTool, CompiledVerify, Effect};
 use clawbridge_journal::{Decision, Entry};
-use clawbridge_queue::{Decision as Wanted, Message, TaskMessage};
+use clawbridge_queue::{Decision as Wanted, Message, Priority, SubmitMessage, TaskMessage};
 use clawbridge_tasks::machine::{Ask, Finding, Policy, SHORTEST_CALL, Verify, Wish, time_for_call};
 use clawbridge_tasks::receipt::{Answer, Call, Done, Note, Receipt, Step, What};
-use clawbridge_tasks::{By, Class, Code, NewTask, Record, State, StoreError, TaskError, task_id};
+use clawbridge_tasks::{By, Class, Code, NewTask, Origin, Record, State, StoreError, TaskError, task_id};
 use std::time::{Duration, Instant};
 
 /// Left of an invocation when a call must have ended: room for the finishing write and the answer.
@@ -18,22 +18,37 @@ const RESERVE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Runs a task that a route made, unless it was run before.
+    /// Runs what somebody submitted, unless it was run before.
+    pub(crate) async fn submitted(&self, message: SubmitMessage, deadline: Timestamp) -> Result<(), Trouble> {
+        let loaded = self.loaded().await?;
+        let SubmitMessage { tool, key, input, submitter, priority } = message;
+        let new = NewTask { tool, key, origin: Origin::Submitter { submitter }, input, hops: 0, seat: None };
+        self.run_new(&loaded, &new, None, priority, deadline).await
+    }
+
+    /// Runs a task that a route or a submitter made, unless it was run before.
     pub(crate) async fn run_new(
         &self,
         loaded: &Loaded,
         new: &NewTask,
         replay: Option<&str>,
+        priority: Priority,
         deadline: Timestamp,
     ) -> Result<(), Trouble> {
-        let message = TaskMessage::due(&task_id(&new.tool, &new.key));
+        let message = TaskMessage { priority, ..TaskMessage::due(&task_id(&new.tool, &new.key)) };
         let policy_of = |tool: &str| policy_of(loaded, tool);
         let receipt = Receipt::of_new(new.clone(), replay.map(str::to_owned), policy_of, writer());
         match self.carry_out(loaded, receipt, &message, deadline).await {
             Err(Trouble::Tasks(error @ StoreError::InputTooLarge { .. })) => {
-                // Nothing is recorded that could be looked up, but the event is, and a smaller mapping can be replayed over it.
                 let reason = error.to_string();
-                let entry = Entry::RouteFailed { event: &new.origin.event, route: &new.origin.route, reason: &reason };
+                let entry = match &new.origin {
+                    // Nothing is recorded that could be looked up, but the event is, and a smaller mapping can be replayed over it.
+                    Origin::Route { event, route } => Entry::RouteFailed { event, route, reason: &reason },
+                    // Who submits looks at the size first.
+                    Origin::Submitter { .. } => {
+                        Entry::BridgeFailed { code: "INPUT_TOO_LARGE", reason: &reason, subject: &message.task }
+                    }
+                };
                 clawbridge_journal::write(&entry);
                 Ok(())
             }
@@ -57,7 +72,7 @@ impl Worker {
     ) -> Result<(), Trouble> {
         let mut step = receipt.begin(Timestamp::now());
         let mut report = None;
-        let is_due = *message == TaskMessage::due(&message.task);
+        let is_due = TaskMessage { priority: message.priority, ..TaskMessage::due(&message.task) } == *message;
         loop {
             for note in receipt.notes() {
                 tell(&note, &message.task);
@@ -65,8 +80,10 @@ impl Worker {
             let done = match step {
                 Step::Read => Done::Read(self.tasks.get(&message.task).await?.map(Box::new)),
                 Step::Write(change) => {
-                    if let Some(at) = self.held_up(loaded, &change).filter(|_| is_due) {
-                        self.queue.send(&Message::Task(message.clone()), Timestamp::now().until(at)).await?;
+                    if is_due && let Some(at) = self.held_up(loaded, &change) {
+                        let delay = Timestamp::now().until(at);
+                        let next = TaskMessage { priority: message.priority.after(delay), ..message.clone() };
+                        self.queues.send(&Message::Task(next), delay).await?;
                         return Ok(());
                     }
                     let landed = self.tasks.write(change).await?;
@@ -83,9 +100,19 @@ impl Worker {
                 Step::Look(record) => look(loaded, &record, deadline).await,
                 Step::Poll(record) => job::poll(loaded, &record, deadline.minus(RESERVE)).await,
                 Step::Send { at, same } => {
-                    let message = if same { message.clone() } else { TaskMessage::due(&message.task) };
-                    self.queue.send(&Message::Task(message), Timestamp::now().until(at)).await?;
+                    let delay = Timestamp::now().until(at);
+                    let next = if same { message.clone() } else { TaskMessage::due(&message.task) };
+                    let next = TaskMessage { priority: message.priority.after(delay), ..next };
+                    self.queues.send(&Message::Task(next), delay).await?;
                     Done::Sent
+                }
+                Step::ReadLane(lane) => Done::Lane(self.tasks.lane(&lane).await?.map(Box::new)),
+                Step::WriteLane(change) => Done::WroteLane(self.tasks.write_lane(change).await?),
+                Step::ReadOther(task) => Done::Other(self.tasks.get(&task).await?.map(Box::new)),
+                Step::Wake { task, at } => {
+                    let due = Message::Task(TaskMessage::due(&task));
+                    self.queues.send(&due, Timestamp::now().until(at)).await?;
+                    Done::Woke
                 }
                 Step::Announce(record) => {
                     self.happened(loaded, &record).await?;
@@ -221,6 +248,7 @@ fn no_time_left() -> TaskError {
 /// The line of what happened.
 fn tell(note: &Note, task: &str) {
     let mut retry_in_ms = None;
+    let in_line;
     let (decision, code, reason) = match &note.what {
         What::Closed { state, error, at, by } => {
             retry_in_ms = at.map(|at| u64::try_from(Timestamp::now().until(at).as_millis()).unwrap_or(u64::MAX));
@@ -239,6 +267,14 @@ fn tell(note: &Note, task: &str) {
             (Decision::Conflict, Some("IDEMPOTENCY_CONFLICT"), Some(reason))
         }
         What::Deferred => (Decision::Deferred, None, None),
+        What::InLine { ahead } => {
+            in_line = match ahead {
+                0 => "waits a moment for those of its order key that may still come before it".to_owned(),
+                1 => "waits for its turn: 1 task of its order key is before it".to_owned(),
+                ahead => format!("waits for its turn: {ahead} tasks of its order key are before it"),
+            };
+            (Decision::Deferred, None, Some(in_line.as_str()))
+        }
         What::LeaseLost => {
             let reason = "the lease ran out before the outcome could be written; the attempt that took over decides";
             return clawbridge_journal::write(&Entry::BridgeFailed { code: "LEASE_LOST", reason, subject: task });

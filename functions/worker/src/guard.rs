@@ -52,7 +52,7 @@ impl Worker {
         clawbridge_journal::write(&Entry::TaskAttempt {
             task: &claim.after.id,
             tool: &claim.after.tool,
-            event: claim.after.origin.as_ref().map_or("", |origin| &origin.event),
+            event: claim.after.origin.as_ref().map_or("", |origin| origin.event().unwrap_or_default()),
             attempt: claim.after.attempt.saturating_sub(1),
             decision: Decision::Deferred,
             status: None,

@@ -9,7 +9,7 @@ use clawbridge_clock::Timestamp;
 use clawbridge_journal::Entry;
 use clawbridge_packed::Packed;
 use clawbridge_queue::{BRIDGE_SOURCE, Body, EventMessage, event_messages};
-use clawbridge_tasks::{Record, State};
+use clawbridge_tasks::{Origin, Record, State};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Worker {
         };
         let body = body(event_type, record).to_string();
         for text in event_messages(message, Packed::pack(body.as_bytes()))? {
-            self.queue.send_text(text, Duration::ZERO).await?;
+            self.queues.work.send_text(text, Duration::ZERO).await?;
         }
         Ok(())
     }
@@ -70,7 +70,7 @@ fn body(event_type: &str, record: &Record) -> Value {
             "task_id": record.id,
             "status": status,
             "tool": record.tool,
-            "event_id": record.origin.as_ref().map(|origin| &origin.event),
+            "event_id": record.origin.as_ref().and_then(Origin::event),
             "attempts": record.attempt,
             "duration_ms": u64::try_from(record.created_at.until(record.updated_at).as_millis()).unwrap_or(u64::MAX),
             "result": result,

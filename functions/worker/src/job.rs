@@ -56,7 +56,7 @@ impl Worker {
         }
         let Some(waiting) = record.waiting.clone().filter(|_| record.state == State::Waiting) else {
             // Faster than our own note that it is waited for.
-            return Ok(self.queue.send(&Message::Answer(message.clone()), EARLY).await?);
+            return Ok(self.queues.send(&Message::Answer(message.clone()), EARLY).await?);
         };
         let loaded = self.loaded().await?;
         let Some((tool, job)) = loaded.config.tool(&record.tool).and_then(|tool| Some((tool, tool.job()?))) else {

@@ -1,6 +1,6 @@
 //! Function `worker`: store events, route them, run tasks.
 //!
-//! A message is an event, a part of one, a replay, a task, or the schedule's wish to catch up. Its records are worked at once and fail alone: what the outside world does
+//! A message is an event, a part of one, a replay, a task, a call that somebody wants, or the schedule's wish to catch up. Its records are worked at once and fail alone: what the outside world does
 //! wrong ends in a task's record, what the bridge could not record comes back (partial batch response) and in the end reaches the
 //! dead-letter queue. Never a sleep: what must wait goes back to the queue with a delay.
 
@@ -21,7 +21,7 @@ use clawbridge_config::Compiled;
 use clawbridge_events::Events;
 use clawbridge_journal::Entry;
 use clawbridge_limits::Limits;
-use clawbridge_queue::{Message, Queue, SendError};
+use clawbridge_queue::{Message, Queues, SendError};
 use clawbridge_registry::{Registry, RegistryError};
 use clawbridge_secrets::{Ages, Secrets};
 use clawbridge_tasks::Tasks;
@@ -34,6 +34,8 @@ use std::time::Duration;
 pub struct Settings {
     /// `QUEUE_URL`.
     pub queue_url: String,
+    /// `INTERACTIVE_QUEUE_URL`: what somebody waits for.
+    pub interactive_queue_url: String,
     /// `EVENTS_TABLE`.
     pub events_table: String,
     /// `TASKS_TABLE`.
@@ -58,7 +60,7 @@ pub struct Worker {
     registry: Registry,
     limits: Limits,
     secrets: Secrets,
-    queue: Queue,
+    queues: Queues,
     deployment: Deployment,
     public_url: Arc<str>,
     loaded: Arc<Mutex<Option<Loaded>>>,
@@ -120,6 +122,7 @@ impl Worker {
         let need = |name| read(name).ok_or(AwsError::MissingVariable(name));
         let settings = Settings {
             queue_url: need("QUEUE_URL")?,
+            interactive_queue_url: need("INTERACTIVE_QUEUE_URL")?,
             events_table: need("EVENTS_TABLE")?,
             tasks_table: need("TASKS_TABLE")?,
             registry_table: need("REGISTRY_TABLE")?,
@@ -144,7 +147,7 @@ impl Worker {
             limits: Limits::new(&tables, settings.limits_table, format!("{:032x}", fastrand::u128(..))),
             registry: Registry::new(tables, settings.registry_table),
             secrets: Secrets::new(aws_sdk_secretsmanager::Client::new(&config), ages()),
-            queue: Queue::new(aws_sdk_sqs::Client::new(&config), settings.queue_url),
+            queues: Queues::new(aws_sdk_sqs::Client::new(&config), settings.queue_url, settings.interactive_queue_url),
             deployment: Deployment {
                 bridge_url: settings.bridge_url.into(),
                 secret_prefix: settings.secret_prefix.into(),
@@ -183,6 +186,7 @@ impl Worker {
             Message::Replay(replay) => self.replay(&replay, deadline).await,
             Message::Task(task) => self.task(&task, deadline).await,
             Message::Answer(answer) => self.answered(&answer, deadline).await,
+            Message::Submit(submit) => self.submitted(submit, deadline).await,
             Message::SourceSecret(message) => self.learn(&message).await,
             Message::CatchUp(message) => {
                 self.catch_up(&message, deadline).await;

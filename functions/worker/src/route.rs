@@ -2,11 +2,12 @@
 
 use crate::{Loaded, Trouble, Worker};
 use clawbridge_clock::Timestamp;
-use clawbridge_config::CompiledRoute;
+use clawbridge_config::{CompiledRoute, OnParked};
 use clawbridge_events::{Event, Stored, event_id};
 use clawbridge_journal::Entry;
 use clawbridge_packed::Packed;
-use clawbridge_queue::{Body, EventMessage, MAX_BODY_BYTES, Message, ReplayMessage};
+use clawbridge_queue::{Body, EventMessage, MAX_BODY_BYTES, Message, Priority, ReplayMessage};
+use clawbridge_tasks::lane::{Seat, lane_id};
 use clawbridge_tasks::{NewTask, Origin};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -87,7 +88,7 @@ impl Worker {
             return Err(Trouble::Other(format!("parts of the body of request {} never arrived", message.nonce)));
         }
         let later = EventMessage { deferrals: message.deferrals + 1, ..message };
-        Ok(self.queue.send(&Message::Event(later), PARTS_DELAY).await?)
+        Ok(self.queues.send(&Message::Event(later), PARTS_DELAY).await?)
     }
 
     pub(crate) async fn replay(&self, message: &ReplayMessage, deadline: Timestamp) -> Result<(), Trouble> {
@@ -111,7 +112,8 @@ impl Worker {
         replay: Option<&str>,
         deadline: Timestamp,
     ) -> Result<(), Trouble> {
-        let ends = join_all(tasks.iter().map(|task| self.run_new(loaded, task, replay, deadline))).await;
+        let ends =
+            join_all(tasks.iter().map(|task| self.run_new(loaded, task, replay, Priority::Background, deadline))).await;
         // All of them were tried; one that could not be recorded brings the message back, and the others know that they are done.
         ends.into_iter().collect()
     }
@@ -132,6 +134,23 @@ fn routed(loaded: &Loaded, event: &Event, occasion: Occasion<'_>) -> Vec<NewTask
         }
     }
     tasks
+}
+
+/// The task's place in its lane, where the route keeps an order.
+fn seat(route: &CompiledRoute, event: &Event, view: &Value) -> Result<Option<Seat>, String> {
+    let key = route.order(view).map_err(|error| format!("order: {error}"))?;
+    Ok(key.map(|key| Seat {
+        lane: lane_id(route.name(), &key),
+        received_at: event.received_at,
+        nth: nth(&event.nonce),
+        stay: 0,
+        skip_parked: route.route().order_on_parked == OnParked::Skip,
+    }))
+}
+
+/// An event's place among those of its request: `webhook` numbers their nonces, `ID`, `ID/1`, `ID/2`, …
+fn nth(nonce: &str) -> u32 {
+    nonce.rsplit_once('/').and_then(|(_, nth)| nth.parse().ok()).unwrap_or(0)
 }
 
 fn one(
@@ -158,8 +177,9 @@ fn one(
     Ok(Some(NewTask {
         tool: route.tool().to_owned(),
         key,
-        origin: Origin { event: event.id.clone(), route: route.name().to_owned() },
+        origin: Origin::Route { event: event.id.clone(), route: route.name().to_owned() },
         input,
         hops: event.hops,
+        seat: seat(route, event, view)?,
     }))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 #[command(name = "clawbridge", version, about, propagate_version = true, disable_help_subcommand = true)]
 #[command(
     after_help = "Without a command: dev.\n\nExit status: 0 done, 1 the answer is no (refused, failed, not valid), 2 wrong command line, \
-3 no such thing, 4 the stack is out of reach."
+3 no such thing, 4 the stack is out of reach, 5 what was waited for did not happen in time."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -102,6 +102,9 @@ pub(crate) struct DevArgs {
     /// Invocations of the worker at a time, 2 to 1000.
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
     pub(crate) concurrency: u16,
+    /// Invocations of the worker at a time for what somebody waits for, beside the others, 2 to 1000.
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
+    pub(crate) interactive_concurrency: u16,
     /// Seconds that one invocation of the worker may take.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(3..=900))]
     pub(crate) worker_timeout: u64,
@@ -168,6 +171,16 @@ pub(crate) enum TasksCommand {
     },
     /// Show one task with its input, attempts and result.
     Show(IdArgs),
+    /// Have a tool called, and print the task's id at once.
+    Submit(SubmitArgs),
+    /// Wait until a task has ended.
+    Wait {
+        /// Its id.
+        id: String,
+        /// At most so long: 90s, 30m, 12h.
+        #[arg(long = "for", value_name = "DURATION", default_value = DEFAULT_WAIT, value_parser = parse_wait)]
+        bound: Duration,
+    },
     /// Run a failed, parked or cancelled task again; one that is queued, at once.
     Retry(IdArgs),
     /// Settle a task whose outcome nobody knows: parked or unknown.
@@ -181,6 +194,27 @@ pub(crate) enum TasksCommand {
         #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
         reason: Option<String>,
     },
+}
+
+/// How long it is waited unless it is said.
+const DEFAULT_WAIT: &str = "60s";
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    /// Tool name.
+    pub(crate) tool: String,
+    /// The input: JSON, @FILE, or - for standard input.
+    #[arg(long, value_name = "JSON|@FILE|-", default_value = "{}", allow_hyphen_values = true)]
+    pub(crate) input: String,
+    /// Idempotency key: the same key and input again are the same call [default: the tool's own of the input, else a random one].
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// Nobody waits: it may stand behind everything else that is queued.
+    #[arg(long)]
+    pub(crate) background: bool,
+    /// Wait until it has ended, at most so long: 90s, 30m, 12h.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = DEFAULT_WAIT, value_parser = parse_wait)]
+    pub(crate) wait: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -495,6 +529,20 @@ fn parse_since(text: &str) -> Result<Duration, String> {
     since.filter(|since| *since <= longest).ok_or_else(wrong)
 }
 
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    const LONGEST: u64 = 24 * 60 * 60;
+    let wrong = || "a duration is written as 90s, 30m or 12h, and is 1s to 24h".to_owned();
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    let number = number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds));
+    number.filter(|seconds| (1..=LONGEST).contains(seconds)).map(Duration::from_secs).ok_or_else(wrong)
+}
+
 fn parse_state(word: &str) -> Result<clawbridge_tasks::State, String> {
     clawbridge_tasks::State::parse(word).ok_or_else(|| {
         let states = clawbridge_tasks::State::ALL.map(clawbridge_tasks::State::as_str);
@@ -522,6 +570,16 @@ fn parse_reason(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_to_wait_is_read_and_bounded() {
+        for (text, seconds) in [("1s", Some(1)), ("90s", Some(90)), ("30m", Some(1800)), ("24h", Some(86_400))] {
+            assert_eq!(parse_wait(text).ok(), seconds.map(Duration::from_secs), "{text}");
+        }
+        for text in ["", "s", "5", "0s", "-1s", "25h", "1d", "1é", "99999999999999999999h"] {
+            assert!(parse_wait(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_time_to_look_back_is_read_and_bounded() {

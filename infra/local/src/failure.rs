@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     NotFound = 3,
     /// The stack could not be reached or refused.
     Unreachable = 4,
+    /// What was waited for did not happen in time.
+    TimeOver = 5,
 }
 
 /// A command's failure.
@@ -38,6 +40,11 @@ impl Failure {
     /// What was given cannot be worked with.
     pub(crate) fn usage(code: &'static str, message: impl Into<String>) -> Failure {
         Failure { code, message: message.into(), exit: Exit::Usage }
+    }
+
+    /// What was waited for did not happen in time.
+    pub(crate) fn time_over(message: impl Into<String>) -> Failure {
+        Failure { code: "TIME_OVER", message: message.into(), exit: Exit::TimeOver }
     }
 
     /// The answer is no, and what there is to say about it is on standard output.

@@ -1,4 +1,4 @@
-//! Secrets that are made here, of randomness from the operating system.
+//! Secrets and keys that are made here, of randomness from the operating system.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,6 +17,11 @@ pub(crate) fn signing_secret(scheme: Scheme) -> String {
 /// A random key of 256 bits, in hexadecimal.
 pub(crate) fn key() -> String {
     hex::encode(bytes())
+}
+
+/// An idempotency key that nobody else has.
+pub(crate) fn idempotency_key() -> String {
+    hex::encode(&bytes()[..16])
 }
 
 /// 256 random bits.

@@ -16,7 +16,9 @@ pub(crate) struct Stack {
     pub(crate) told_url: Option<String>,
     /// The queue's name.
     pub(crate) queue: String,
-    /// The dead-letter queue's name.
+    /// The name of the queue of what somebody waits for.
+    pub(crate) interactive_queue: String,
+    /// The dead-letter queue's name, of both.
     pub(crate) dead_letter_queue: String,
     /// The events table.
     pub(crate) events_table: String,
@@ -39,6 +41,7 @@ impl Stack {
             public_url: None,
             told_url: None,
             queue: format!("{name}-work"),
+            interactive_queue: format!("{name}-interactive"),
             dead_letter_queue: format!("{name}-dead"),
             events_table: format!("{name}-events"),
             tasks_table: format!("{name}-tasks"),

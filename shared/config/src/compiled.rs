@@ -110,6 +110,21 @@ pub struct CompiledRoute {
     pub(crate) pattern: Glob,
     pub(crate) filter: Option<Program>,
     pub(crate) input: Program,
+    pub(crate) order: Option<Program>,
+}
+
+/// Why a route's program gave no order key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// The program failed on the event.
+    #[error("{0}")]
+    Program(#[from] RunError),
+    /// It gave something that is no key.
+    #[error("it gave {found}; an order key is a text that is not empty, or a number")]
+    NotPlain {
+        /// What it gave.
+        found: &'static str,
+    },
 }
 
 impl CompiledRoute {
@@ -145,6 +160,25 @@ impl CompiledRoute {
     /// When the mapping fails on the event, or gives no value or several.
     pub fn input(&self, event: &Value) -> Result<Value, RunError> {
         self.input.first(event)
+    }
+
+    /// The order key of the event: tasks of the same one run one after the other. `None`: the route keeps no order.
+    ///
+    /// # Errors
+    /// When the program fails, or gives something that is no key. Nothing is taken for *no order*: a misspelt field would go unnoticed
+    /// until two tasks had been swapped.
+    pub fn order(&self, event: &Value) -> Result<Option<String>, OrderError> {
+        let Some(program) = &self.order else { return Ok(None) };
+        let found = match program.first(event)? {
+            Value::String(key) if !key.is_empty() => return Ok(Some(key)),
+            Value::Number(key) => return Ok(Some(key.to_string())),
+            Value::String(_) => "an empty text",
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Array(_) => "an array",
+            Value::Object(_) => "an object",
+        };
+        Err(OrderError::NotPlain { found })
     }
 }
 

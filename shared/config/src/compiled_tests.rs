@@ -164,3 +164,29 @@ fn a_compiled_document_is_shared_between_threads() {
     fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}
     shared(&compiled(TOOL));
 }
+
+#[test]
+fn an_order_key_is_a_text_or_a_number_and_nothing_else() {
+    let order = |program: &str| {
+        let name = "name = \"all\"";
+        let compiled = compiled(&TOOL.replace(name, &format!("{name}\norder = '{program}'")));
+        let event = json!({"body": {"order": "o-1", "n": 7, "none": null, "empty": ""}});
+        compiled.routes()[1].order(&event).map_err(|error| error.to_string())
+    };
+    assert_eq!(order(".body.order"), Ok(Some("o-1".to_owned())));
+    assert_eq!(order(".body.n"), Ok(Some("7".to_owned())));
+    assert_eq!(order("[.body.n, .body.order] | join(\"/\")"), Ok(Some("7/o-1".to_owned())));
+    for (program, says) in [
+        (".body.missing", "null"),
+        (".body.empty", "an empty text"),
+        (".body", "an object"),
+        ("[]", "an array"),
+        ("true", "a boolean"),
+        (".body.order.x", "the program failed"),
+        ("empty", "no output"),
+    ] {
+        let error = order(program).expect_err("an error");
+        assert!(error.contains(says), "{program}: {error}");
+    }
+    assert_eq!(compiled(TOOL).routes()[0].order(&json!({})), Ok(None));
+}

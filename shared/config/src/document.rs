@@ -10,9 +10,9 @@ use crate::compiled::{Compiled, CompiledRoute};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::glob::Glob;
 use crate::limit;
-use crate::model::{Config, Limits, Network, Route};
+use crate::model::{Config, Limits, Network, OnParked, Route};
 use crate::node::{Entry, Node};
-use crate::reader::{Reader, nearest, short};
+use crate::reader::{Fields, Reader, nearest, short};
 use crate::tool;
 use crate::units::{Cidr, CidrError};
 use crate::verify;
@@ -27,6 +27,8 @@ const MAX_ROUTES: usize = 512;
 const MAX_CATCH_UPS: usize = 32;
 /// The most allowed address ranges of a document.
 const MAX_RANGES: usize = 64;
+/// The keys of a route.
+const ROUTE_KEYS: [&str; 8] = ["name", "source", "type", "filter", "tool", "input", "order", "order_on_parked"];
 /// The most TOML errors that are reported.
 const MAX_SYNTAX_ERRORS: usize = 20;
 
@@ -155,7 +157,7 @@ fn route(
     tool_names: &[&str],
     names: &mut Vec<String>,
 ) -> Option<CompiledRoute> {
-    let fields = reader.table(item, path, &["name", "source", "type", "filter", "tool", "input"])?;
+    let fields = reader.table(item, path, &ROUTE_KEYS)?;
     let name = reader.required(&fields, "name");
     if let Some(found) = &name {
         if !is_name(found.value(), b"-") {
@@ -213,6 +215,16 @@ fn route(
         Some(found) => reader.program(found),
         None => clawbridge_jq::Program::compile(default_input).ok(),
     };
+    let order = reader.optional(&fields, "order");
+    let order_program = order.as_ref().and_then(|found| reader.program(found));
+    let order_on_parked = on_parked(reader, &fields);
+    if let Some(entry) = fields.entry("order_on_parked")
+        && fields.entry("order").is_none()
+    {
+        let missing = fields.path_of("order");
+        let message = format!("{missing} is missing, and order_on_parked means nothing without it");
+        reader.error(Code::MissingKey, &missing, entry.key_at, message);
+    }
     let route = Route {
         name: name?.value().to_owned(),
         source: source?.value().to_owned(),
@@ -220,9 +232,23 @@ fn route(
         filter: filter.map(|found| found.value().to_owned()),
         tool: tool?.value().to_owned(),
         input: input.map_or(default_input, |found| found.value()).to_owned(),
+        order: order.map(|found| found.value().to_owned()),
+        order_on_parked,
     };
     let pattern = Glob::new(&route.event_type);
-    Some(CompiledRoute { route, pattern, filter: filter_program, input: input_program? })
+    Some(CompiledRoute { route, pattern, filter: filter_program, input: input_program?, order: order_program })
+}
+
+fn on_parked(reader: &mut Reader<'_>, fields: &Fields<'_>) -> OnParked {
+    let Some(found) = reader.optional(fields, "order_on_parked") else { return OnParked::default() };
+    if let Some(known) = OnParked::ALL.iter().find(|word| word.as_str() == found.value()) {
+        return *known;
+    }
+    let words: Vec<&str> = OnParked::ALL.iter().map(|word| word.as_str()).collect();
+    let message = format!("{} is {:?}, which is none of {}", found.path, short(found.value()), words.join(", "));
+    reader.error(Code::InvalidValue, &found.path, found.at, message).suggestion =
+        nearest(found.value(), &words).map(|near| format!("did you mean {near:?}?"));
+    OnParked::default()
 }
 
 fn network(reader: &mut Reader<'_>, entry: &Entry) -> Network {

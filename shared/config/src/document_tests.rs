@@ -1,6 +1,6 @@
 use super::*;
 use crate::diagnostic::{Position, Severity};
-use crate::model::{Auth, Carrier, CatchUp, Effect, GithubLog, Method, Tool};
+use crate::model::{Auth, Carrier, CatchUp, Effect, GithubLog, Method, OnParked, Tool};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -34,6 +34,8 @@ url = "bridge:/api/v1/status"
 name = "stripe-payments"
 source = "stripe"
 type = "payment_intent.*"
+order = '.body.data.object.customer'
+order_on_parked = "skip"
 filter = '.body.data.object.amount > 0'
 tool = "record_payment"
 input = '{customer: .body.data.object.customer}'
@@ -107,6 +109,9 @@ fn a_document_is_read_with_its_defaults() {
     assert_eq!((list.body.as_deref(), list.effect, list.attempts), (None, Effect::Read, 5));
     assert_eq!((list.timeout.to_string(), list.max_response.to_string()), ("10s".into(), "256KiB".into()));
     assert_eq!(config.routes[0].name, "stripe-payments");
+    assert_eq!(config.routes[0].order.as_deref(), Some(".body.data.object.customer"));
+    assert_eq!((config.routes[0].order_on_parked, config.routes[1].order_on_parked), (OnParked::Skip, OnParked::Wait));
+    assert_eq!(config.routes[1].order, None);
     assert_eq!(
         (config.routes[1].event_type.as_str(), config.routes[1].input.as_str(), &config.routes[1].filter),
         ("*", ".body", &None)
@@ -332,6 +337,11 @@ fn every_problem_is_told_with_its_code_and_place() {
         (route("tool = \"list\"\nfilter = '.a >'"), "INVALID_JQ", 6, 15, "routes[0].filter"),
         (route("tool = \"list\"\nfilter = 'env.HOME'"), "INVALID_JQ", 6, 11, "routes[0].filter"),
         (route("tool = \"list\"\ninput = '{a: .b'"), "INVALID_JQ", 6, 10, "routes[0].input"),
+        (route("tool = \"list\"\norder = '.a |'"), "INVALID_JQ", 6, 14, "routes[0].order"),
+        (route("tool = \"list\"\norder = 1"), "WRONG_TYPE", 6, 9, "routes[0].order"),
+        (route("tool = \"list\"\norder = '.a'\norder_on_parked = \"run\""), "INVALID_VALUE", 7, 19, "routes[0].order_on_parked"),
+        (route("tool = \"list\"\norder_on_parked = \"skip\""), "MISSING_KEY", 6, 1, "routes[0].order"),
+        (route("tool = \"list\"\nordr = '.a'"), "UNKNOWN_KEY", 6, 1, "routes[0].ordr"),
         (route("tool = \"list\"\ntarget = \"x\""), "UNKNOWN_KEY", 6, 1, "routes[0].target"),
         (route("tool = { name = \"x\" }"), "WRONG_TYPE", 5, 1, "routes[0].tool"),
         // Logs to catch up with.

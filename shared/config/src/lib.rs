@@ -26,15 +26,15 @@ mod tool;
 mod units;
 mod verify;
 
-pub use compiled::{Compiled, CompiledPages, CompiledRoute, CompiledSign, CompiledTool, KeyError};
+pub use compiled::{Compiled, CompiledPages, CompiledRoute, CompiledSign, CompiledTool, KeyError, OrderError};
 pub use diagnostic::{Code, Diagnostic, Position, Severity};
 pub use document::{MAX_DOCUMENT_BYTES, MAX_TOOLS, check};
 pub use glob::Glob;
 pub use job::{CompiledJob, Every, Job, JobError, Progress, Within};
 pub use limit::{Circuit, CompiledLimit, Limit, Per, Rate, Share, Span, ToolLimit};
 pub use model::{
-    Algorithm, Auth, Carrier, CatchUp, Config, Effect, Encoding, GithubLog, Limits, Method, Network, PageKind, Pages,
-    Route, SecretEncoding, Sign, TimestampUnit, Tls, Tool,
+    Algorithm, Auth, Carrier, CatchUp, Config, Effect, Encoding, GithubLog, Limits, Method, Network, OnParked,
+    PageKind, Pages, Route, SecretEncoding, Sign, TimestampUnit, Tls, Tool,
 };
 pub use schema::{MAX_VIOLATIONS, Schema, Violation};
 pub use signed::{SignedParts, SignedTemplate};

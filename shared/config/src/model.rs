@@ -4,8 +4,9 @@ mod tool;
 mod words;
 
 pub(crate) use tool::default_attempts;
+use tool::is_default;
 pub use tool::{Auth, Carrier, Pages, Sign, Tls, Tool};
-pub use words::{Algorithm, Effect, Encoding, Method, PageKind, SecretEncoding, TimestampUnit};
+pub use words::{Algorithm, Effect, Encoding, Method, OnParked, PageKind, SecretEncoding, TimestampUnit};
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,13 @@ pub struct Route {
     pub tool: String,
     /// The jq program over the event that makes the tool's input.
     pub input: String,
+    /// The jq program over the event that makes the order key: tasks of one key run one after the other. `None`: side by side. Left out
+    /// where there is none, so that a bridge from before there was one can read the document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
+    /// What the others of the same order key do while a task is parked.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub order_on_parked: OnParked,
 }
 
 /// A provider that never sends again, and where it keeps the log of what it delivered.

@@ -8,10 +8,10 @@ mod sender;
 mod split;
 
 pub use message::{
-    AnswerMessage, Body, CatchUpMessage, Decision, EventMessage, Message, MessageError, PartMessage, ReplayMessage,
-    Settlement, SourceSecretMessage, TaskMessage,
+    AnswerMessage, Body, CatchUpMessage, Decision, EventMessage, MAX_INTERACTIVE_DELAY, Message, MessageError,
+    PartMessage, Priority, ReplayMessage, Settlement, SourceSecretMessage, SubmitMessage, TaskMessage,
 };
-pub use sender::{Queue, SendError};
+pub use sender::{Queue, Queues, SendError};
 pub use split::{MAX_PARTS, PART_BYTES, event_messages};
 
 /// What SQS carries in one message, bytes of text.

@@ -8,6 +8,10 @@ use clawbridge_clock::Timestamp;
 use clawbridge_packed::{Encoding, Packed, UnpackError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::time::Duration;
+
+/// The longest delay after which a message is still one that somebody waits for.
+pub const MAX_INTERACTIVE_DELAY: Duration = Duration::from_secs(5);
 
 /// The version that this code writes and reads.
 const VERSION: u32 = 1;
@@ -25,6 +29,8 @@ pub enum Message {
     Task(TaskMessage),
     /// An upstream has told what came of a task.
     Answer(AnswerMessage),
+    /// Somebody wants a tool called.
+    Submit(SubmitMessage),
     /// A provider has told a waiting source its secret.
     SourceSecret(SourceSecretMessage),
     /// The schedule wants what senders that never retry have missed to be asked for.
@@ -125,6 +131,9 @@ pub struct TaskMessage {
     /// A person decides about a task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settle: Option<Settlement>,
+    /// Whether somebody waits for it.
+    #[serde(default, skip_serializing_if = "Priority::is_background")]
+    pub priority: Priority,
 }
 
 impl TaskMessage {
@@ -132,6 +141,56 @@ impl TaskMessage {
     #[must_use]
     pub fn due(task: &str) -> TaskMessage {
         TaskMessage { task: task.to_owned(), ..TaskMessage::default() }
+    }
+}
+
+/// Whether somebody waits for what a message leads to. Each has a queue of its own, so that one who waits does not stand behind thousands
+/// of messages for which nobody does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// A person or an agent waits.
+    Interactive,
+    /// Nobody does.
+    #[default]
+    Background,
+}
+
+impl Priority {
+    /// What it is once the next look at the task is that far away: who waits for more than [`MAX_INTERACTIVE_DELAY`] is better told than
+    /// kept waiting, and an upstream that is down must not fill the queue of those who wait with retries.
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Priority {
+        if delay > MAX_INTERACTIVE_DELAY { Priority::Background } else { self }
+    }
+
+    // The signature is serde's.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_background(&self) -> bool {
+        *self == Priority::Background
+    }
+}
+
+/// Call a tool. Who sends it knows the task's id already: it follows from tool and key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitMessage {
+    /// Tool name.
+    pub tool: String,
+    /// Idempotency key within the tool: the caller's, the tool's own of the input, or a random one.
+    pub key: String,
+    /// The input.
+    pub input: Value,
+    /// Who wants it: `operator`, or the name of what calls for them.
+    pub submitter: String,
+    /// Whether they wait for it.
+    #[serde(default, skip_serializing_if = "Priority::is_background")]
+    pub priority: Priority,
+}
+
+// The input is not shown.
+impl std::fmt::Debug for SubmitMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SubmitMessage").field("tool", &self.tool).field("key", &self.key).finish_non_exhaustive()
     }
 }
 
@@ -226,6 +285,7 @@ enum Written<'a> {
     Replay(&'a ReplayMessage),
     Task(&'a TaskMessage),
     Answer(&'a AnswerMessage),
+    Submit(&'a SubmitMessage),
     #[serde(rename = "source-secret")]
     SourceSecret(&'a SourceSecretMessage),
     #[serde(rename = "catch-up")]
@@ -240,6 +300,7 @@ enum Read {
     Replay(ReplayMessage),
     Task(TaskMessage),
     Answer(AnswerMessage),
+    Submit(SubmitMessage),
     #[serde(rename = "source-secret")]
     SourceSecret(SourceSecretMessage),
     #[serde(rename = "catch-up")]
@@ -259,6 +320,21 @@ struct Version {
 }
 
 impl Message {
+    /// Whether somebody waits for what it leads to.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        match self {
+            Message::Task(task) => task.priority,
+            Message::Submit(submit) => submit.priority,
+            Message::Event(_)
+            | Message::Part(_)
+            | Message::Replay(_)
+            | Message::Answer(_)
+            | Message::SourceSecret(_)
+            | Message::CatchUp(_) => Priority::Background,
+        }
+    }
+
     /// The text to send.
     ///
     /// # Errors
@@ -270,6 +346,7 @@ impl Message {
             Message::Replay(replay) => Written::Replay(replay),
             Message::Task(task) => Written::Task(task),
             Message::Answer(answer) => Written::Answer(answer),
+            Message::Submit(submit) => Written::Submit(submit),
             Message::SourceSecret(secret) => Written::SourceSecret(secret),
             Message::CatchUp(catch_up) => Written::CatchUp(catch_up),
         };
@@ -292,6 +369,7 @@ impl Message {
             Read::Replay(replay) => Message::Replay(replay),
             Read::Task(task) => Message::Task(task),
             Read::Answer(answer) => Message::Answer(answer),
+            Read::Submit(submit) => Message::Submit(submit),
             Read::SourceSecret(secret) => Message::SourceSecret(secret),
             Read::CatchUp(catch_up) => Message::CatchUp(catch_up),
         })
@@ -359,6 +437,24 @@ mod tests {
         Message::Task(TaskMessage { settle, ..TaskMessage::due("task_a") })
     }
 
+    fn submit(priority: Priority) -> SubmitMessage {
+        let input = serde_json::json!({"name": "Zoë"});
+        SubmitMessage { tool: "t".into(), key: "k".into(), input, submitter: "operator".into(), priority }
+    }
+
+    #[test]
+    fn what_nobody_said_to_wait_for_is_background_and_so_is_what_is_tried_again_much_later() {
+        let text = "{\"v\":1,\"kind\":\"submit\",\"tool\":\"t\",\"key\":\"k\",\"input\":{\"name\":\"Zo\\u00eb\"},\"submitter\":\"operator\"}";
+        let message = Message::Submit(submit(Priority::Background));
+        assert_eq!(message.encode().as_deref(), Ok(text));
+        assert_eq!(Message::decode(text).as_ref().map(Message::priority), Ok(Priority::Background));
+        let waits = Priority::Interactive;
+        let after = |millis| waits.after(Duration::from_millis(millis));
+        assert_eq!([after(0), after(5_000), after(5_001)], [waits, waits, Priority::Background]);
+        assert_eq!(Priority::Background.after(Duration::ZERO), Priority::Background);
+        assert!(!format!("{message:?}").contains("Zo"));
+    }
+
     #[test]
     fn a_task_message_from_before_persons_could_settle_is_read() {
         for (text, after) in [
@@ -388,6 +484,9 @@ mod tests {
             settle(Decision::Fail { reason: Some("no".into()) }),
             settle(Decision::Fail { reason: None }),
             settle(Decision::Cancel { reason: None }),
+            Message::Task(TaskMessage { priority: Priority::Interactive, ..TaskMessage::due("task_a") }),
+            Message::Submit(submit(Priority::Interactive)),
+            Message::Submit(submit(Priority::Background)),
             Message::CatchUp(CatchUpMessage { source: Some("github".into()) }),
         ];
         for message in messages {

@@ -1,6 +1,6 @@
 //! The sender.
 
-use crate::message::{Message, MessageError};
+use crate::message::{Message, MessageError, Priority};
 use crate::{MAX_DELAY, MAX_MESSAGE_BYTES};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
@@ -70,6 +70,35 @@ impl Queue {
             }
         }
         Ok(())
+    }
+}
+
+/// The bridge's queues.
+#[derive(Clone, Debug)]
+pub struct Queues {
+    /// What nobody waits for: events, and most of what follows from them.
+    pub work: Queue,
+    /// What somebody waits for.
+    pub interactive: Queue,
+}
+
+impl Queues {
+    /// Those at these URLs.
+    #[must_use]
+    pub fn new(client: Client, work_url: String, interactive_url: String) -> Queues {
+        Queues { work: Queue::new(client.clone(), work_url), interactive: Queue::new(client, interactive_url) }
+    }
+
+    /// Sends one message to the queue of its priority, as [`Queue::send`].
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send(&self, message: &Message, delay: Duration) -> Result<(), SendError> {
+        let queue = match message.priority() {
+            Priority::Interactive => &self.interactive,
+            Priority::Background => &self.work,
+        };
+        queue.send(message, delay).await
     }
 }
 

@@ -125,12 +125,54 @@ impl Change {
             attempts: Vec::new(),
             hops: new.hops,
             replays: replay.map(str::to_owned).into_iter().collect(),
+            seat: new.seat.clone(),
             created_at: now,
             updated_at: now,
             expires_at: now.plus(policy.retention),
             writer: writer.to_owned(),
         };
         Change { fence: Fence::Absent, after }
+    }
+
+    /// The record of a new task that has to wait for its turn.
+    #[must_use]
+    pub fn queued(new: &NewTask, replay: Option<&str>, policy: Policy, writer: &str, now: Timestamp) -> Change {
+        let mut change = Change::first(new, replay, policy, writer, now);
+        let after = &mut change.after;
+        after.state = State::Queued;
+        after.attempt = 0;
+        after.lease_until = None;
+        after.retry_at = Some(now);
+        change
+    }
+
+    /// A task that has ended and is to run again, where it has to wait for its turn: its attempts begin anew. A look more keeps it from
+    /// standing where it stood before.
+    #[must_use]
+    pub fn back(seen: &Record, replay: Option<&str>, policy: Policy, writer: &str, now: Timestamp) -> Change {
+        let mut after = changed(seen, policy.retention, writer, now);
+        after.state = State::Queued;
+        after.looks = seen.looks.saturating_add(1);
+        after.failures = 0;
+        after.retry_at = Some(now);
+        if let Some(seat) = &mut after.seat {
+            seat.stay = seat.stay.saturating_add(1);
+        }
+        if let Some(nonce) = replay {
+            remember(&mut after.replays, nonce);
+        }
+        Change { fence: Fence::of(Some(seen)), after }
+    }
+
+    /// A task that goes on waiting, kept for another retention.
+    #[must_use]
+    pub fn kept(seen: &Record, policy: Policy, writer: &str, now: Timestamp) -> Change {
+        let mut after = changed(seen, policy.retention, writer, now);
+        after.looks = seen.looks.saturating_add(1);
+        after.lease_until = seen.lease_until;
+        after.retry_at = seen.retry_at;
+        after.waiting.clone_from(&seen.waiting);
+        Change { fence: Fence::of(Some(seen)), after }
     }
 
     /// The claim of a known record, by who asks.
@@ -149,9 +191,7 @@ impl Change {
             after.failures = 0;
         }
         if let Ask::Replay { nonce, .. } = ask {
-            after.replays.push(nonce.clone());
-            let surplus = after.replays.len().saturating_sub(MAX_REPLAYS);
-            after.replays.drain(..surplus);
+            remember(&mut after.replays, nonce);
         }
         Change { fence: Fence::of(Some(seen)), after }
     }
@@ -215,6 +255,16 @@ impl Change {
     }
 }
 
+/// Adds a replay to those that ran a task.
+fn remember(replays: &mut Vec<String>, nonce: &str) {
+    if replays.iter().any(|known| known == nonce) {
+        return;
+    }
+    replays.push(nonce.to_owned());
+    let surplus = replays.len().saturating_sub(MAX_REPLAYS);
+    replays.drain(..surplus);
+}
+
 /// `seen` with what belonged to its last state alone taken away.
 fn changed(seen: &Record, retention: Duration, writer: &str, now: Timestamp) -> Record {
     Record {
@@ -243,6 +293,7 @@ fn word(outcome: &Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane;
     use crate::machine::{Finding, Verdict, Verify, Wish, consider, judge, postpone, settle};
     use crate::{Class, Code, Origin, TaskError};
     use proptest::prelude::*;
@@ -259,8 +310,8 @@ mod tests {
     };
 
     fn new() -> NewTask {
-        let origin = Origin { event: "evt_1".into(), route: "r".into() };
-        NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0 }
+        let origin = Origin::Route { event: "evt_1".into(), route: "r".into() };
+        NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0, seat: None }
     }
 
     #[test]
@@ -319,6 +370,13 @@ mod tests {
             });
         }
         match consider(record, &ask, POLICY, now) {
+            // Where it has a seat in a lane, it goes back there first, and waits as long as it takes.
+            Verdict::Run if lane::comes_back(record.state) && choice % 2 == 1 => {
+                Some(Change::back(record, lane::replay(&ask), POLICY, "w", now))
+            }
+            Verdict::Run if record.state == State::Queued && choice % 7 == 0 => {
+                Some(Change::kept(record, POLICY, "w", now))
+            }
             Verdict::Run => Some(Change::claim(record, &ask, POLICY, "w", now)),
             Verdict::Look => close(match choice % 4 {
                 0 => judge(record, Finding::NotDone, POLICY, now, dice),

@@ -74,9 +74,13 @@ pub(crate) fn write(change: &Change) -> Result<Write, StoreError> {
         let input = pack_input(&record.input)?;
         to.set("tool", s(&record.tool));
         to.set("task_key", s(&record.key));
-        if let Some(origin) = &record.origin {
-            to.set("event", s(&origin.event));
-            to.set("route", s(&origin.route));
+        match &record.origin {
+            Some(Origin::Route { event, route }) => {
+                to.set("event", s(event));
+                to.set("route", s(route));
+            }
+            Some(Origin::Submitter { submitter }) => to.set("submitter", s(submitter)),
+            None => {}
         }
         to.set("input_hash", s(&record.input_hash));
         to.set("input_encoding", s(input.encoding.as_str()));
@@ -97,6 +101,9 @@ pub(crate) fn write(change: &Change) -> Result<Write, StoreError> {
     to.keep("retry_at", record.retry_at.map(moment));
     if !record.replays.is_empty() {
         to.set("replays", AttributeValue::L(record.replays.iter().map(|nonce| s(nonce)).collect()));
+    }
+    if let Some(seat) = &record.seat {
+        to.set("seat", json(seat)?);
     }
     to.keep("waiting", record.waiting.as_ref().map(json).transpose()?);
     to.keep("error", record.error.as_ref().map(json).transpose()?);
@@ -132,6 +139,14 @@ pub(crate) fn listed(state: State, day: &str) -> String {
     format!("{}#{day}", state.as_str())
 }
 
+/// Whether a record holds the input.
+///
+/// # Errors
+/// [`StoreError::InputTooLarge`].
+pub fn input_fits(input: &Value) -> Result<(), StoreError> {
+    pack_input(input).map(|_packed| ())
+}
+
 fn pack_input(input: &Value) -> Result<Packed, StoreError> {
     let text = input.to_string();
     let packed = Packed::pack(text.as_bytes());
@@ -158,8 +173,10 @@ pub(crate) fn read(item: &Item) -> Result<Record, RecordError> {
 
 fn record(from: Reader<'_>, id: &str) -> Result<Record, WrongAttribute> {
     let origin = match (from.optional("event", Reader::text)?, from.optional("route", Reader::text)?) {
-        (Some(event), Some(route)) => Some(Origin { event: event.to_owned(), route: route.to_owned() }),
-        _ => None,
+        (Some(event), Some(route)) => Some(Origin::Route { event: event.to_owned(), route: route.to_owned() }),
+        _ => from
+            .optional("submitter", Reader::text)?
+            .map(|submitter| Origin::Submitter { submitter: submitter.to_owned() }),
     };
     Ok(Record {
         id: id.to_owned(),
@@ -183,6 +200,7 @@ fn record(from: Reader<'_>, id: &str) -> Result<Record, WrongAttribute> {
         attempts: from.optional("attempts", attempts)?.unwrap_or_default(),
         hops: from.number("hops")?,
         replays: from.optional("replays", texts)?.unwrap_or_default(),
+        seat: from.optional("seat", Reader::json)?,
         created_at: moment(from, "created_at")?,
         updated_at: moment(from, "updated_at")?,
         expires_at: from

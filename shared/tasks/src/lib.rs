@@ -1,18 +1,21 @@
 //! Tasks: the state machine, the record and the table that fences it.
 //!
 //! A task is one piece of outbound work, done once in effect, and its record is the idempotency record. [`machine`](mod@machine) decides
-//! (a record, what is asked, the time in; what to do out), [`change`] makes conditional writes of decisions, [`receipt`] puts them and
-//! the calls in order. All three are pure: the worker carries them out with [`Tasks`], the table, and the simulation without.
+//! (a record, what is asked, the time in; what to do out), [`lane`](mod@lane) whose turn it is where a route keeps an order, [`change`] makes
+//! conditional writes of decisions, [`receipt`] puts them and the calls in order. All four are pure: the worker carries them out with [`Tasks`], the table, and the simulation without.
 
 pub mod change;
 mod error;
 mod item;
+pub mod lane;
+mod lane_store;
 pub mod machine;
 pub mod receipt;
 mod record;
 mod store;
 
 pub use error::{Class, Code, TaskError};
+pub use item::input_fits;
 pub use record::{Attempt, By, NewTask, Origin, Record, RecordError, State, Waiting, input_hash, task_id};
 pub use store::{Listing, StoreError, Tasks};
 

@@ -73,9 +73,9 @@ pub const SHORTEST_CALL: Duration = Duration::from_millis(500);
 /// Who wants something of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
-    /// An event's route, with the input that it mapped.
+    /// An event's route, with the input that it mapped, or a submitter with theirs.
     Route {
-        /// The event and the route.
+        /// The event and the route, or the submitter.
         origin: Origin,
         /// Fingerprint of the input.
         input_hash: String,
@@ -159,8 +159,8 @@ pub fn consider(record: &Record, ask: &Ask, policy: Policy, now: Timestamp) -> V
     if let Ask::Route { origin, input_hash } | Ask::Replay { origin, input_hash, .. } = ask
         && record.input_hash != *input_hash
         // The same event through the same route is the same piece of work even where the configuration has changed since it
-        // was mapped: the input in the record counts, or a crash between two versions would lose it.
-        && record.origin.as_ref() != Some(origin)
+        // was mapped: the input in the record counts, or a crash between two versions would lose it. A submitter has mapped nothing.
+        && (matches!(origin, Origin::Submitter { .. }) || record.origin.as_ref() != Some(origin))
     {
         return Verdict::Conflict;
     }

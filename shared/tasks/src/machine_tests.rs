@@ -16,7 +16,7 @@ const SETTLE: Duration = Duration::from_secs(30);
 const VERIFIED: Policy = Policy { verify: Some(Verify { settle: SETTLE, max_looks: 3 }), ..UNSAFE };
 
 fn origin() -> Origin {
-    Origin { event: "evt_1".into(), route: "r".into() }
+    Origin::Route { event: "evt_1".into(), route: "r".into() }
 }
 
 fn record(state: State) -> Record {
@@ -42,6 +42,7 @@ fn record(state: State) -> Record {
         attempts: Vec::new(),
         hops: 0,
         replays: Vec::new(),
+        seat: None,
         created_at: NOW,
         updated_at: NOW,
         expires_at: NOW,
@@ -56,7 +57,7 @@ fn at(offset: i64) -> Option<Timestamp> {
 #[test]
 fn each_state_answers_each_asker_as_the_design_says() {
     let here = origin();
-    let there = Origin { event: "evt_2".into(), route: "r".into() };
+    let there = Origin::Route { event: "evt_2".into(), route: "r".into() };
     let route = Ask::Route { origin: here.clone(), input_hash: "h".into() };
     let replay = Ask::Replay { origin: here.clone(), input_hash: "h".into(), nonce: "replay-1".into() };
     let same_person = Ask::Person { after_attempt: 2, wish: Wish::Retry };

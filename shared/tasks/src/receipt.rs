@@ -4,11 +4,14 @@
 //! before the message is let go of. So each receipt that lets go of its message has either seen its task ended and announced, or has put
 //! another message for it on the queue itself; it never counts on somebody else's.
 
+mod turns;
+
 use crate::LEASE_MARGIN;
 use crate::change::{Account, Change, Landed};
 use crate::error::TaskError;
+use crate::lane::{self, Lane, LaneChange, LaneLanded};
 use crate::machine::{Ask, Finding, Outcome, Policy, Verdict, consider, judge, postpone, settle};
-use crate::record::{By, NewTask, Record, State};
+use crate::record::{By, NewTask, Origin, Record, State};
 use clawbridge_clock::Timestamp;
 use serde_json::Value;
 
@@ -34,6 +37,19 @@ pub enum Step {
         at: Timestamp,
         /// The message that this is the receipt of, once more; else the task's own.
         same: bool,
+    },
+    /// Read a lane, consistently.
+    ReadLane(String),
+    /// Write it, if it still is as it was seen.
+    WriteLane(Box<LaneChange>),
+    /// Read another task's record, consistently.
+    ReadOther(String),
+    /// Put another task's message on the queue, that is to be seen then.
+    Wake {
+        /// The task.
+        task: String,
+        /// When.
+        at: Timestamp,
     },
     /// Make the event of a task that has ended, if somebody listens.
     Announce(Box<Record>),
@@ -72,6 +88,14 @@ pub enum Done {
     Polled(Call),
     /// [`Step::Send`].
     Sent,
+    /// [`Step::ReadLane`].
+    Lane(Option<Box<Lane>>),
+    /// [`Step::WriteLane`].
+    WroteLane(LaneLanded),
+    /// [`Step::ReadOther`].
+    Other(Option<Box<Record>>),
+    /// [`Step::Wake`].
+    Woke,
     /// [`Step::Announce`].
     Announced,
 }
@@ -142,6 +166,11 @@ pub enum What {
     Conflict,
     /// Its time has not come, or somebody else is at it.
     Deferred,
+    /// It waits for its turn in its lane.
+    InLine {
+        /// How many are before it; none where only those are waited for that may still come.
+        ahead: usize,
+    },
     /// An attempt outlived its lease: what it came to no longer counts.
     LeaseLost,
     /// There is no such task.
@@ -155,6 +184,13 @@ enum Phase {
     Reading,
     /// A message is being sent that finds the task when this receipt does not live to the end of what it revives.
     Insuring(Box<Record>),
+    /// The record of a task that is to wait for its turn is being written.
+    Queueing {
+        /// It has none yet.
+        is_new: bool,
+    },
+    /// Something is done about its lane.
+    Lining(turns::Lining),
     /// A claim is being written.
     Claiming,
     Calling(Box<Record>),
@@ -185,6 +221,7 @@ pub struct Receipt<P> {
     writer: String,
     phase: Phase,
     rounds: u32,
+    course: turns::Course,
     notes: Vec<Note>,
 }
 
@@ -202,7 +239,8 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
 
     /// Of a message about a task that has a record.
     pub fn of_task(ask: Ask, policy_of: P, writer: String) -> Receipt<P> {
-        Receipt { new: None, ask, policy_of, writer, phase: Phase::Fresh, rounds: 0, notes: Vec::new() }
+        let course = turns::Course::default();
+        Receipt { new: None, ask, policy_of, writer, phase: Phase::Fresh, rounds: 0, course, notes: Vec::new() }
     }
 
     /// The first step.
@@ -213,12 +251,14 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
                 Step::Read
             }
             Some(new) => {
-                let replay = match &self.ask {
-                    Ask::Replay { nonce, .. } => Some(nonce.as_str()),
-                    Ask::Route { .. } | Ask::Due | Ask::Person { .. } | Ask::Answer { .. } => None,
+                let (replay, policy) = (lane::replay(&self.ask), (self.policy_of)(&new.tool));
+                let change = if new.seat.is_some() {
+                    self.phase = Phase::Queueing { is_new: true };
+                    Change::queued(new, replay, policy, &self.writer, now)
+                } else {
+                    self.phase = Phase::Claiming;
+                    Change::first(new, replay, policy, &self.writer, now)
                 };
-                let change = Change::first(new, replay, (self.policy_of)(&new.tool), &self.writer, now);
-                self.phase = Phase::Claiming;
                 Step::Write(Box::new(change))
             }
         }
@@ -229,7 +269,9 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
         match (std::mem::replace(&mut self.phase, Phase::Over), done) {
             (Phase::Reading, Done::Read(Some(record))) => self.decide(*record, now, dice),
             (Phase::Reading, Done::Read(None)) => self.gone(),
-            (Phase::Insuring(record), Done::Sent) => self.claim(&record, now),
+            (Phase::Insuring(record), Done::Sent) => self.go(*record, now),
+            (Phase::Queueing { is_new }, Done::Wrote(Landed::Written(record))) => self.queued(record, is_new, now),
+            (Phase::Lining(lining), done) => self.lined(lining, done, now, dice),
             (Phase::Claiming, Done::Wrote(Landed::Written(record))) => {
                 self.phase = Phase::Calling(record.clone());
                 Step::Call(record)
@@ -263,7 +305,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
                 self.note(Some(&record), What::Deferred);
                 self.send(at, false)
             }
-            (Phase::Closing(closing), Done::Wrote(Landed::Written(record))) => self.closed(record, closing),
+            (Phase::Closing(closing), Done::Wrote(Landed::Written(record))) => self.closed(record, closing, now),
             (Phase::Closing(closing), Done::Wrote(Landed::Lost(current))) if closing.own => {
                 // Whoever was faster has a message of its own, or had: it may be this very message, received twice, and the other
                 // receipt may die. So the task is looked at like any other before the message is let go of.
@@ -271,7 +313,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
                 self.ask = Ask::Due;
                 self.decide_on(current, now, dice)
             }
-            (Phase::Claiming | Phase::Closing(_), Done::Wrote(Landed::Lost(current))) => {
+            (Phase::Queueing { .. } | Phase::Claiming | Phase::Closing(_), Done::Wrote(Landed::Lost(current))) => {
                 self.decide_on(current, now, dice)
             }
             (Phase::Leaving, Done::Sent | Done::Announced) => Step::Release,
@@ -279,6 +321,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
                 Phase::Fresh
                 | Phase::Reading
                 | Phase::Insuring(_)
+                | Phase::Queueing { .. }
                 | Phase::Claiming
                 | Phase::Calling(_)
                 | Phase::Looking(_)
@@ -316,7 +359,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
                 self.phase = Phase::Insuring(Box::new(record));
                 Step::Send { at, same: false }
             }
-            Verdict::Run => self.claim(&record, now),
+            Verdict::Run => self.go(record, now),
             Verdict::Look => {
                 let record = Box::new(record);
                 self.phase = Phase::Looking(record.clone());
@@ -338,8 +381,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
             Verdict::Ended => {
                 // The worker may have died between the last write and its event; the event's id is the same each time.
                 self.note(Some(&record), What::Reused);
-                self.phase = Phase::Leaving;
-                Step::Announce(Box::new(record))
+                self.ended(Box::new(record), now)
             }
             Verdict::Conflict => {
                 self.note(Some(&record), What::Conflict);
@@ -351,6 +393,11 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
                 self.send(at, matches!(self.ask, Ask::Answer { .. }) && record.state == State::Running)
             }
         }
+    }
+
+    /// Runs the task, in its turn where it has a lane.
+    fn go(&mut self, record: Record, now: Timestamp) -> Step {
+        if record.seat.is_some() { self.line_up(Box::new(record), now) } else { self.claim(&record, now) }
     }
 
     fn claim(&mut self, record: &Record, now: Timestamp) -> Step {
@@ -374,7 +421,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
     }
 
     /// The decision is written: the queue is told.
-    fn closed(&mut self, record: Box<Record>, closing: Closing) -> Step {
+    fn closed(&mut self, record: Box<Record>, closing: Closing, now: Timestamp) -> Step {
         let what = What::Closed {
             state: record.state,
             error: record.error.clone(),
@@ -386,11 +433,15 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
             (note.status, note.ms) = (closing.status, closing.account.ms);
         }
         if record.state.has_ended() {
-            self.phase = Phase::Leaving;
-            Step::Announce(record)
+            self.ended(record, now)
         } else {
             self.send(record.retry_at.unwrap_or(record.updated_at), false)
         }
+    }
+
+    fn announce(&mut self, record: Box<Record>) -> Step {
+        self.phase = Phase::Leaving;
+        Step::Announce(record)
     }
 
     fn send(&mut self, at: Timestamp, same: bool) -> Step {
@@ -404,7 +455,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
     }
 
     fn note(&mut self, record: Option<&Record>, what: What) {
-        let event = record.and_then(|record| record.origin.as_ref()).map(|origin| origin.event.clone());
+        let event = record.and_then(|record| record.origin.as_ref()).and_then(Origin::event).map(str::to_owned);
         self.notes.push(Note {
             task: record.map(|record| record.id.clone()).unwrap_or_default(),
             tool: record.map(|record| record.tool.clone()).unwrap_or_default(),

@@ -9,8 +9,8 @@ const UNSAFE: Policy = Policy { max_failures: 5, timeout: Duration::from_secs(10
 const VERIFIED: Policy = Policy { verify: Some(Verify { settle: Duration::from_secs(30), max_looks: 3 }), ..UNSAFE };
 
 fn new() -> NewTask {
-    let origin = Origin { event: "evt_1".into(), route: "r".into() };
-    NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0 }
+    let origin = Origin::Route { event: "evt_1".into(), route: "r".into() };
+    NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0, seat: None }
 }
 
 fn silence() -> TaskError {
@@ -223,4 +223,236 @@ fn a_receipt_that_always_comes_too_late_gives_up() {
         step = receipt.next(Done::Wrote(Landed::Lost(record.clone())), later, 0.5);
     }
     assert_eq!((rounds, step), (5, Step::Return("the task changes hands too fast")));
+}
+
+mod lanes {
+    use super::*;
+    use crate::lane::{Seat, WINDOW, lane_id};
+
+    /// The tables of tasks and lanes.
+    #[derive(Default)]
+    struct World {
+        records: std::collections::BTreeMap<String, Record>,
+        lane: Option<Lane>,
+        steps: Vec<&'static str>,
+    }
+
+    fn ordered(key: &str, received_at: i64) -> NewTask {
+        let received_at = Timestamp::from_millis(received_at);
+        let seat = Seat { lane: lane_id("r", "o"), received_at, nth: 0, stay: 0, skip_parked: false };
+        NewTask { key: key.into(), seat: Some(seat), ..new() }
+    }
+
+    fn id(key: &str) -> String {
+        crate::task_id("t", key)
+    }
+
+    impl World {
+        /// Carries out what concerns tables; returns the step that leads out of here.
+        fn follow<P: Fn(&str) -> Policy>(
+            &mut self,
+            receipt: &mut Receipt<P>,
+            task: &str,
+            mut step: Step,
+            now: Timestamp,
+        ) -> Step {
+            loop {
+                let done = match step {
+                    Step::Read => {
+                        self.steps.push("read");
+                        Done::Read(self.records.get(task).cloned().map(Box::new))
+                    }
+                    Step::ReadOther(other) => {
+                        self.steps.push("read other");
+                        Done::Other(self.records.get(&other).cloned().map(Box::new))
+                    }
+                    Step::ReadLane(_) => {
+                        self.steps.push("read lane");
+                        Done::Lane(self.lane.clone().map(Box::new))
+                    }
+                    Step::Write(change) => {
+                        self.steps.push("write");
+                        let current = self.records.get(&change.after.id).cloned();
+                        match change.rule(current.as_ref()) {
+                            crate::change::Rule::Lost => Done::Wrote(Landed::Lost(current.map(Box::new))),
+                            _ => {
+                                self.records.insert(change.after.id.clone(), change.after.clone());
+                                Done::Wrote(Landed::Written(Box::new(change.after)))
+                            }
+                        }
+                    }
+                    Step::WriteLane(change) => {
+                        self.steps.push("write lane");
+                        match change.rule(self.lane.as_ref()) {
+                            crate::change::Rule::Lost => {
+                                Done::WroteLane(LaneLanded::Lost(self.lane.clone().map(Box::new)))
+                            }
+                            _ => {
+                                self.lane = Some(change.after.clone());
+                                Done::WroteLane(LaneLanded::Written(Box::new(change.after)))
+                            }
+                        }
+                    }
+                    out => return out,
+                };
+                step = receipt.next(done, now, 0.5);
+            }
+        }
+
+        fn join(&mut self, key: &str, received_at: i64, now: Timestamp) -> Step {
+            let mut receipt = Receipt::of_new(ordered(key, received_at), None, |_: &str| UNSAFE, format!("new {key}"));
+            let step = receipt.begin(now);
+            self.follow(&mut receipt, &id(key), step, now)
+        }
+
+        /// The receipt of a message about a task, up to where it leads out of here.
+        fn about(&mut self, key: &str, ask: Ask, now: Timestamp) -> (Receipt<impl Fn(&str) -> Policy + use<>>, Step) {
+            let mut receipt = Receipt::of_task(ask, |_: &str| UNSAFE, format!("due {key} {now}"));
+            let step = receipt.begin(now);
+            let step = self.follow(&mut receipt, &id(key), step, now);
+            (receipt, step)
+        }
+
+        fn due(&mut self, key: &str, now: Timestamp) -> Step {
+            self.about(key, Ask::Due, now).1
+        }
+
+        /// Runs a task whose turn it is until it is to be told; the steps that lead out.
+        fn run(&mut self, key: &str, answer: Result<Value, TaskError>, now: Timestamp) -> Vec<Step> {
+            let (mut receipt, step) = self.about(key, Ask::Due, now);
+            assert!(matches!(step, Step::Call(_)), "{step:?}");
+            let step = receipt.next(called(answer), now, 0.5);
+            let mut out = vec![self.follow(&mut receipt, &id(key), step, now)];
+            if matches!(out[0], Step::Wake { .. }) {
+                out.push(receipt.next(Done::Woke, now, 0.5));
+            }
+            out
+        }
+    }
+
+    fn sends(step: &Step) -> Timestamp {
+        match step {
+            Step::Send { at, same: false } => *at,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn wakes(step: &Step, key: &str) {
+        assert!(matches!(step, Step::Wake { task, .. } if *task == id(key)), "{step:?}");
+    }
+
+    #[test]
+    fn a_task_in_a_lane_costs_three_steps_to_join_and_six_to_run_and_to_leave() {
+        let (mut world, ripe) = (World::default(), NOW.plus(WINDOW));
+        assert_eq!(sends(&world.join("a", 10, NOW)), ripe);
+        assert_eq!(std::mem::take(&mut world.steps), ["write", "write lane"]);
+        let out = world.run("a", Ok(json!(1)), ripe);
+        assert!(matches!(out[..], [Step::Announce(_)]), "{out:?}");
+        let steps = ["read", "read lane", "write lane", "write", "write", "write lane"];
+        assert_eq!(world.steps, steps);
+        assert_eq!(world.lane.as_ref().map(|lane| lane.entries.len()), Some(0));
+    }
+
+    #[test]
+    fn who_ends_wakes_the_next_and_a_receipt_that_finds_it_ended_does_so_again() {
+        let (mut world, ripe) = (World::default(), NOW.plus(WINDOW));
+        world.join("b", 20, NOW);
+        world.join("a", 10, NOW);
+        assert!(sends(&world.due("b", ripe)) > ripe);
+        let out = world.run("a", Err(TaskError::unsent(Code::ValidationError, Class::Client, "no")), ripe);
+        wakes(&out[0], "b");
+        assert!(matches!(out[1], Step::Announce(_)));
+        // The worker died before it woke anybody.
+        let (mut receipt, step) = world.about("a", Ask::Due, ripe);
+        wakes(&step, "b");
+        assert!(matches!(receipt.next(Done::Woke, ripe, 0.5), Step::Announce(_)));
+        // It died before it left.
+        world.lane = None;
+        world.join("a", 10, ripe);
+        assert!(world.lane.as_ref().is_none_or(|lane| lane.entries.is_empty()), "a task that has ended does not join");
+        // Whoever is not in a lane that was lost joins again.
+        let ripe = sends(&world.due("b", ripe));
+        assert!(matches!(world.run("b", Ok(json!(1)), ripe)[..], [Step::Announce(_)]));
+    }
+
+    #[test]
+    fn a_parked_task_holds_the_others_until_a_person_has_decided() {
+        let (mut world, ripe) = (World::default(), NOW.plus(WINDOW));
+        world.join("a", 10, NOW);
+        world.join("b", 20, NOW);
+        let out = world.run("a", Err(silence()), ripe);
+        assert!(matches!(out[..], [Step::Announce(_)]), "{out:?}");
+        assert_eq!(world.records[&id("a")].state, State::Parked);
+        sends(&world.due("b", ripe));
+        let done = Ask::Person { after_attempt: 1, wish: Wish::Done { result: Value::Null } };
+        wakes(&world.about("a", done, ripe).1, "b");
+        assert!(matches!(world.due("b", ripe), Step::Call(_)));
+    }
+
+    #[test]
+    fn a_person_who_wants_a_task_again_has_it_come_back_to_its_lane() {
+        let (mut world, ripe) = (World::default(), NOW.plus(WINDOW));
+        world.join("a", 10, NOW);
+        world.join("b", 20, NOW);
+        world.run("a", Err(TaskError::unsent(Code::ValidationError, Class::Client, "no")), ripe);
+        assert!(matches!(world.due("b", ripe), Step::Call(_)));
+        let again = || Ask::Person { after_attempt: 1, wish: Wish::Retry };
+        // While another one is at it, it waits; a second click does not make it run twice.
+        sends(&world.about("a", again(), ripe).1);
+        sends(&world.about("a", again(), ripe).1);
+        let record = &world.records[&id("a")];
+        assert_eq!(
+            (record.state, record.seat.as_ref().map(|seat| seat.stay), record.failures),
+            (State::Queued, Some(1), 0)
+        );
+        assert_eq!(world.lane.as_ref().map(|lane| lane.entries.len()), Some(2));
+        // Its first end is seen once more by a receipt that stood still: it leaves nothing.
+        let lane = world.lane.clone();
+        assert_eq!(crate::lane::without(lane.as_ref(), &id("a"), 0, "w", NOW), None);
+    }
+
+    #[test]
+    fn who_waits_puts_out_who_is_over_and_forgotten() {
+        let (mut world, ripe) = (World::default(), NOW.plus(WINDOW));
+        world.join("a", 10, NOW);
+        world.join("b", 20, NOW);
+        world.join("c", 30, NOW);
+        assert!(matches!(world.due("a", ripe), Step::Call(_)));
+        // Not while it runs.
+        sends(&world.due("b", ripe));
+        world.records.remove(&id("a"));
+        let (mut receipt, step) = world.about("c", Ask::Due, ripe);
+        wakes(&step, "b");
+        let step = receipt.next(Done::Woke, ripe, 0.5);
+        sends(&world.follow(&mut receipt, &id("c"), step, ripe));
+        assert!(matches!(world.due("b", ripe), Step::Call(_)));
+    }
+
+    #[test]
+    fn who_waits_for_weeks_is_not_forgotten() {
+        let (mut world, ripe) = (World::default(), NOW.plus(WINDOW));
+        world.join("a", 10, NOW);
+        world.join("b", 20, NOW);
+        world.run("a", Err(silence()), ripe);
+        let kept = |world: &World| world.records[&id("b")].expires_at;
+        let first = kept(&world);
+        let soon = NOW.plus(UNSAFE.retention / 3);
+        sends(&world.due("b", soon));
+        assert_eq!(kept(&world), first);
+        let late = NOW.plus(UNSAFE.retention * 2 / 3);
+        sends(&world.due("b", late));
+        assert_eq!(kept(&world), late.plus(UNSAFE.retention));
+        // Its fence has moved on, and it still is one that waits.
+        assert!(matches!(world.due("b", late), Step::Send { .. }));
+    }
+
+    #[test]
+    fn a_task_that_is_taken_back_leaves_its_lane() {
+        let (mut world, ripe) = (World::default(), NOW.plus(WINDOW));
+        world.join("a", 10, NOW);
+        world.join("b", 20, NOW);
+        let cancel = Ask::Person { after_attempt: 0, wish: Wish::Cancel { reason: None } };
+        wakes(&world.about("a", cancel, NOW).1, "b");
+        assert!(matches!(world.due("b", ripe), Step::Call(_)));
+    }
 }

@@ -1,6 +1,7 @@
 //! The record of a task, as it stands in the `tasks` table.
 
 use crate::error::TaskError;
+use crate::lane::Seat;
 use clawbridge_clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -82,13 +83,33 @@ impl State {
     }
 }
 
-/// The event and the route that made a task.
+/// Where a task comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// Event id.
-    pub event: String,
-    /// Route name.
-    pub route: String,
+#[serde(untagged)]
+pub enum Origin {
+    /// An event and the route that made the task of it.
+    Route {
+        /// Event id.
+        event: String,
+        /// Route name.
+        route: String,
+    },
+    /// Somebody who wants a tool called.
+    Submitter {
+        /// Who.
+        submitter: String,
+    },
+}
+
+impl Origin {
+    /// The event's id, if it comes from one.
+    #[must_use]
+    pub fn event(&self) -> Option<&str> {
+        match self {
+            Origin::Route { event, .. } => Some(event),
+            Origin::Submitter { .. } => None,
+        }
+    }
 }
 
 /// A task that may not have a record yet.
@@ -104,6 +125,8 @@ pub struct NewTask {
     pub input: Value,
     /// The event's hops.
     pub hops: u32,
+    /// Its place in a lane, where the route keeps an order.
+    pub seat: Option<Seat>,
 }
 
 /// What a task waits for that the upstream has taken and answers later.
@@ -156,7 +179,7 @@ pub struct Record {
     pub tool: String,
     /// Idempotency key within the tool.
     pub key: String,
-    /// Where it came from, unless a person or the API made it.
+    /// Where it came from, as far as the record knows.
     pub origin: Option<Origin>,
     /// [`input_hash`] of the input.
     pub input_hash: String,
@@ -194,6 +217,9 @@ pub struct Record {
     /// The replays that ran it, the latest of them: each asks once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replays: Vec<String>,
+    /// Its place in a lane, where its route keeps an order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seat: Option<Seat>,
     /// When it was first claimed.
     pub created_at: Timestamp,
     /// When it last changed.

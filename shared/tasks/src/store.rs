@@ -1,6 +1,6 @@
 //! The `tasks` table.
 //!
-//! Key: task id. On the healthy path a task costs two calls, the claim and the finish. Indexes: `by_day` (`day`, `at`) lists every task by
+//! Key: task id, or a lane's. On the healthy path a task costs two calls, the claim and the finish. Indexes: `by_day` (`day`, `at`) lists every task by
 //! the day it was made; `by_state` (`listed`, `at`) only those that somebody may have to look after (see [`State::is_listed`]), so that
 //! the healthy path writes one index entry and not three.
 
@@ -47,8 +47,8 @@ pub struct Listing {
 /// The table.
 #[derive(Clone, Debug)]
 pub struct Tasks {
-    client: Client,
-    table: String,
+    pub(crate) client: Client,
+    pub(crate) table: String,
 }
 
 impl Tasks {

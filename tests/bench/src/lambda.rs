@@ -368,6 +368,8 @@ impl Environment {
             ("AWS_SECRET_ACCESS_KEY", "local"),
             ("AWS_ENDPOINT_URL", endpoint),
             ("QUEUE_URL", &services.queue_url),
+            // Nothing that is measured goes there.
+            ("INTERACTIVE_QUEUE_URL", &services.queue_url),
             ("SECRET_PREFIX", stack.secret_prefix),
             ("EVENTS_TABLE", stack.events_table),
             ("TASKS_TABLE", stack.tasks_table),

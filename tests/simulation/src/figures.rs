@@ -80,6 +80,14 @@ pub struct Figures {
     pub races: u64,
     /// `unsafe` effects repeated after a verify that said *not done* of an upstream which acted later than is promised.
     pub lied_to: u64,
+    /// Tasks that belong to a lane.
+    pub ordered: u64,
+    /// Turns in lanes.
+    pub turns: u64,
+    /// Receipts of tasks whose turn it was not.
+    pub waits: u64,
+    /// Turns of tasks while one whose event was taken before had not come to the lane yet.
+    pub late: u64,
     /// Wishes of persons.
     pub wishes: u64,
     /// What went wrong on purpose.
@@ -100,6 +108,10 @@ impl Figures {
         self.writes += other.writes;
         self.races += other.races;
         self.lied_to += other.lied_to;
+        self.ordered += other.ordered;
+        self.turns += other.turns;
+        self.waits += other.waits;
+        self.late += other.late;
         self.wishes += other.wishes;
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;

@@ -85,6 +85,10 @@ fn print(figures: &Figures, seeds: u64, started: Instant) {
         ("writes", figures.writes),
         ("writes that lost", figures.races),
         ("verify lied to", figures.lied_to),
+        ("tasks in lanes", figures.ordered),
+        ("turns in lanes", figures.turns),
+        ("turns not yet had", figures.waits),
+        ("turns, another late", figures.late),
         ("persons' wishes", figures.wishes),
         ("virtual hours", figures.millis / 3_600_000),
     ];

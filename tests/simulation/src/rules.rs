@@ -25,13 +25,19 @@ pub enum Rule {
     WishOutlivesAttempt,
     /// A task that is found ended is not announced again.
     EndAnnouncedOnce,
-    /// A replay runs what has ended without sending a message first.
-    ReplayUninsured,
+    /// Tasks of one order key run side by side.
+    OrderDropped,
+    /// A task joins its lane behind those that are there, whenever its event was taken.
+    JoinedAtTheEnd,
+    /// Who has its turn does not mark the lane, so that others come before it while it runs.
+    BeginUnmarked,
+    /// The end of an earlier stay takes a task out of the lane that it has come back to.
+    StayIgnored,
 }
 
 impl Rule {
     /// Those that can be broken.
-    pub const BROKEN: [Rule; 11] = [
+    pub const BROKEN: [Rule; 14] = [
         Rule::FenceDropped,
         Rule::LeaseIgnored,
         Rule::UnsafeRepeated,
@@ -42,6 +48,9 @@ impl Rule {
         Rule::SilenceMeansNotDone,
         Rule::WishOutlivesAttempt,
         Rule::EndAnnouncedOnce,
-        Rule::ReplayUninsured,
+        Rule::OrderDropped,
+        Rule::JoinedAtTheEnd,
+        Rule::BeginUnmarked,
+        Rule::StayIgnored,
     ];
 }

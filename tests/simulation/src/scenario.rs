@@ -1,6 +1,8 @@
 //! What one seed is about: tools, tasks, and how often what goes wrong.
 
 use crate::rules::Rule;
+use clawbridge_clock::Timestamp;
+use clawbridge_tasks::lane::{Seat, lane_id};
 use clawbridge_tasks::machine::{Policy, Verify};
 use clawbridge_tasks::{NewTask, Origin, RETENTION};
 use fastrand::Rng;
@@ -8,6 +10,9 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
+
+/// When the virtual clock starts, so that clocks that are slow do not run below zero.
+pub(crate) const EPOCH: i64 = 1_000_000_000;
 
 /// No two clocks differ by more, milliseconds: a little less than the margin that leases allow for.
 pub(crate) const MAX_SKEW: i64 = 2_800;
@@ -111,7 +116,12 @@ impl Scenario {
             calm_at: rng.u64(60_000..1_200_000),
             concurrency: rng.usize(1..=4),
             batch: rng.usize(1..=4),
-            wishes: if one_in(rng, 3) { 0 } else { rng.u32(1..=20) },
+            wishes: match rule {
+                // What it breaks takes a person who wants a task again at the wrong moment.
+                Rule::StayIgnored => 60,
+                _ if one_in(rng, 3) => 0,
+                _ => rng.u32(1..=20),
+            },
             visibility: if one_in(rng, 2) { 70_000 } else { 360_000 },
         }
     }
@@ -151,25 +161,53 @@ fn tool(rng: &mut Rng, rule: Rule) -> Tool {
 
 fn arrivals(rng: &mut Rng, tools: &BTreeMap<String, Tool>) -> Vec<Arrival> {
     let names: Vec<&String> = tools.keys().collect();
-    let mut arrivals = Vec::new();
-    for event in 0..rng.u32(1..=4) {
+    let order = one_in(rng, 2).then(|| Order {
+        keys: rng.u32(1..=2),
+        skip_parked: one_in(rng, 3),
+        // Close together, so that they are worked side by side, or far apart.
+        within: if one_in(rng, 2) { 3_000 } else { 60_000 },
+    });
+    let mut arrivals: Vec<Arrival> = Vec::new();
+    for event in 0..rng.u32(1..=if order.is_some() { 8 } else { 4 }) {
+        let at = match (&order, arrivals.last()) {
+            // Two events of one request.
+            (Some(_), Some(last)) if one_in(rng, 5) => last.at,
+            (Some(order), _) => rng.u64(0..order.within),
+            (None, _) => rng.u64(0..60_000),
+        };
         let tasks = (0..rng.u32(1..=2))
             .map(|route| {
                 let tool = names[rng.usize(0..names.len())].clone();
                 // A few events share a key, with the same input or with another.
-                let key = if one_in(rng, 4) { "shared".to_owned() } else { format!("evt_{event}/{route}") };
+                let is_shared = one_in(rng, 4);
+                let key = if is_shared { "shared".to_owned() } else { format!("evt_{event}/{route}") };
+                let seat = order.as_ref().filter(|_| route == 0 && !is_shared).map(|order| Seat {
+                    lane: lane_id("0", &rng.u32(0..order.keys).to_string()),
+                    received_at: Timestamp::from_millis(EPOCH + i64::try_from(at).unwrap_or(i64::MAX)),
+                    nth: event,
+                    stay: 0,
+                    skip_parked: order.skip_parked,
+                });
                 NewTask {
                     tool,
                     key,
-                    origin: Origin { event: format!("evt_{event}"), route: route.to_string() },
+                    origin: Origin::Route { event: format!("evt_{event}"), route: route.to_string() },
                     input: json!({"n": if one_in(rng, 4) { 1 } else { 0 }}),
                     hops: 0,
+                    seat,
                 }
             })
             .collect();
-        arrivals.push(Arrival { at: rng.u64(0..60_000), tasks });
+        arrivals.push(Arrival { at, tasks });
     }
     arrivals
+}
+
+/// How a route keeps an order.
+struct Order {
+    keys: u32,
+    skip_parked: bool,
+    within: u64,
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {

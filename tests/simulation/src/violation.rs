@@ -31,6 +31,20 @@ pub enum Violation {
         /// The task.
         task: String,
     },
+    /// A task of a lane was begun while another of it was.
+    LaneOverlap {
+        /// The task.
+        task: String,
+        /// The other.
+        other: String,
+    },
+    /// A task had its turn while one was in its lane whose event was taken before its own.
+    OutOfOrder {
+        /// The task.
+        task: String,
+        /// The one that should have been before it.
+        before: String,
+    },
     /// A task has succeeded, and nothing was done, nor said by a person to be.
     Invented {
         /// The task.
@@ -61,6 +75,8 @@ impl fmt::Display for Violation {
             }
             Violation::KeyedRepeated { task } => write!(f, "{task} is keyed and had two effects"),
             Violation::Overlap { task } => write!(f, "two calls of {task} were under way at once"),
+            Violation::LaneOverlap { task, other } => write!(f, "{task} was begun while {other} of its lane was"),
+            Violation::OutOfOrder { task, before } => write!(f, "{task} had its turn before {before}, which waited"),
             Violation::Invented { task } => write!(f, "{task} has succeeded and nothing was done"),
             Violation::Undone { task } => write!(f, "{task} lost what was written"),
             Violation::Unannounced { task, end } => write!(f, "{task} ended as {end} and nobody was told"),

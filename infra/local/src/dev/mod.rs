@@ -77,6 +77,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         Webhook::new(&environment, webhook).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
     let worker = WorkerSettings {
         queue_url,
+        interactive_queue_url: local.sqs().queue_url(&stack.interactive_queue),
         events_table: stack.events_table.clone(),
         tasks_table: stack.tasks_table.clone(),
         registry_table: stack.registry_table.clone(),
@@ -88,26 +89,29 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     let worker = Worker::new(&environment, worker).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
 
     let gateway = gateway(functions::webhook(webhook), show)?;
-    let mapping = mapping(&local, functions::worker(worker), &stack, args, show)?;
+    let worker = functions::worker(worker);
+    let work = mapping(&local, worker.clone(), &stack.queue, args.concurrency, args, show)?;
+    let interactive = mapping(&local, worker, &stack.interactive_queue, args.interactive_concurrency, args, show)?;
     if let State::Dir(dir) = &state {
         remember(dir, &stack)?;
     }
     banner(global.json, args, &state, &stack, &applied);
 
     let gateway = tokio::spawn(gateway.serve(public, until(work_stopped.clone())));
-    let mapping = tokio::spawn(mapping.run(until(work_stopped.clone())));
+    let work = tokio::spawn(work.run(until(work_stopped.clone())));
+    let interactive = tokio::spawn(interactive.run(until(work_stopped.clone())));
     let watcher = tokio::spawn(bridge_toml.watch(show, until(work_stopped.clone())));
     let every = Duration::from_secs(args.catch_up_every);
     let schedule = tokio::spawn(schedule::catch_up(every, registry, queue, show, until(work_stopped)));
 
     interrupted().await;
     show.note("stopping: no new requests, running work ends", Level::Info);
-    // The gateway and the mapping first: what they still run needs the services.
+    // The gateway and the mappings first: what they still run needs the services.
     stop_work.send_replace(true);
-    let (_, cut, _, _) = tokio::join!(gateway, mapping, watcher, schedule);
+    let (_, cut, also_cut, _, _) = tokio::join!(gateway, work, interactive, watcher, schedule);
     stop_services.send_replace(true);
     drop(services.await);
-    let cut = cut.unwrap_or(0);
+    let cut = cut.unwrap_or(0) + also_cut.unwrap_or(0);
     if cut > 0 {
         show.note(&format!("{cut} invocations were cut off; their messages come again at the next start"), Level::Warn);
     }
@@ -211,14 +215,15 @@ fn note_access(access: &Access, show: &Show) {
 fn mapping(
     local: &LocalAws,
     worker: clawbridge_local_aws::gateway::Invoke,
-    stack: &Stack,
+    queue: &str,
+    concurrency: u16,
     args: &DevArgs,
     show: Show,
 ) -> Result<Mapping, Failure> {
     let config = MappingConfig {
         report_batch_item_failures: true,
-        maximum_concurrency: usize::from(args.concurrency),
-        ..MappingConfig::new(&stack.queue)
+        maximum_concurrency: usize::from(concurrency),
+        ..MappingConfig::new(queue)
     };
     let function = Function::new(worker, Duration::from_secs(args.worker_timeout));
     let mapping = Mapping::new(local.sqs().clone(), function, config)

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Receives after which a message is put aside, as in the template.
 pub(crate) const MAX_RECEIVES: u32 = 10;
 
-/// Makes queue, dead-letter queue and tables where they are missing.
+/// Makes queues, dead-letter queue and tables where they are missing.
 pub(crate) async fn provision(
     local: &LocalAws,
     tables: &Client,
@@ -64,9 +64,11 @@ fn queues(local: &LocalAws, stack: &Stack, visibility: Duration) -> Result<(), F
     let mut attributes = fortnight;
     attributes.insert("RedrivePolicy".to_owned(), redrive);
     attributes.insert("VisibilityTimeout".to_owned(), visibility.as_secs().to_string());
-    local.sqs().create_queue_if_missing(&stack.queue, &attributes).map_err(failed)?;
-    // The queue of an earlier start may have been made with another --visibility.
-    local.sqs().set_attributes(&stack.queue, &attributes).map_err(failed)?;
+    for queue in [&stack.queue, &stack.interactive_queue] {
+        local.sqs().create_queue_if_missing(queue, &attributes).map_err(failed)?;
+        // The queue of an earlier start may have been made with another --visibility.
+        local.sqs().set_attributes(queue, &attributes).map_err(failed)?;
+    }
     Ok(())
 }
 

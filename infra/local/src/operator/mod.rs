@@ -11,6 +11,7 @@ mod reach;
 pub(crate) mod secrets;
 pub(crate) mod send;
 pub(crate) mod sources;
+mod submit;
 mod table;
 pub(crate) mod tasks;
 pub(crate) mod tools;

@@ -7,8 +7,9 @@ use aws_sdk_secretsmanager::Client as SecretsClient;
 use clawbridge_aws::{Environment, explain, sdk_config};
 use clawbridge_events::Events;
 use clawbridge_limits::Limits;
-use clawbridge_queue::Queue;
+use clawbridge_queue::{Queue, Queues};
 use clawbridge_registry::Registry;
+use clawbridge_submit::Desk;
 use clawbridge_tasks::Tasks;
 use std::path::Path;
 use std::time::Duration;
@@ -64,12 +65,22 @@ impl Reached {
         })
     }
 
-    /// The stack's queue.
+    /// The stack's queue of what nobody waits for.
     pub(crate) async fn queue(&self) -> Result<Queue, Failure> {
-        let answer = self.sqs.get_queue_url().queue_name(&self.stack.queue).send().await;
+        Ok(Queue::new(self.sqs.clone(), self.queue_url(&self.stack.queue).await?))
+    }
+
+    /// Where calls are handed in.
+    pub(crate) async fn desk(&self) -> Result<Desk, Failure> {
+        let work = self.queue_url(&self.stack.queue).await?;
+        let interactive = self.queue_url(&self.stack.interactive_queue).await?;
+        Ok(Desk::new(self.tasks.clone(), Queues::new(self.sqs.clone(), work, interactive)))
+    }
+
+    async fn queue_url(&self, name: &str) -> Result<String, Failure> {
+        let answer = self.sqs.get_queue_url().queue_name(name).send().await;
         let answer = answer.map_err(|error| unreachable("QUEUE_UNAVAILABLE", &explain(&error)))?;
-        let url = answer.queue_url.ok_or_else(|| unreachable("QUEUE_UNAVAILABLE", "no queue URL"))?;
-        Ok(Queue::new(self.sqs.clone(), url))
+        answer.queue_url.ok_or_else(|| unreachable("QUEUE_UNAVAILABLE", "no queue URL"))
     }
 }
 

@@ -1,15 +1,16 @@
-//! `tasks list|show|retry|settle|cancel`.
+//! `tasks list|show|retry|settle|cancel`; `tasks submit` and `tasks wait` are in [`submit`](super::submit).
 
 use super::events::{days, period};
 use super::print_json;
 use super::reach::{Reached, unreachable};
+use super::submit;
 use super::table;
 use crate::cli::{Global, ListArgs, SettleArgs, TasksCommand};
 use crate::failure::Failure;
 use crate::out::say;
 use clawbridge_clock::Timestamp;
 use clawbridge_queue::{Decision, Message, Settlement, TaskMessage};
-use clawbridge_tasks::{By, Record, State};
+use clawbridge_tasks::{By, Origin, Record, State};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub(crate) async fn run(global: &Global, command: TasksCommand) -> Result<(), Fa
     match command {
         TasksCommand::List { state, list: args } => list(&reached, state, &args, global.json).await,
         TasksCommand::Show(args) => show(&reached, &args.id, global.json).await,
+        TasksCommand::Submit(args) => submit::submit(&reached, args, global.json).await,
+        TasksCommand::Wait { id, bound } => submit::wait(&reached, &id, bound, global.json).await,
         TasksCommand::Retry(args) => retry(&reached, &args.id, global.json).await,
         TasksCommand::Settle(args) => settle(&reached, args, global.json).await,
         TasksCommand::Cancel { id, reason } => {
@@ -57,7 +60,7 @@ async fn list(reached: &Reached, state: Option<State>, args: &ListArgs, json: bo
                 } else {
                     format!("{} {code}", task.state.as_str())
                 };
-                let event = task.origin.as_ref().map_or("", |origin| &origin.event);
+                let event = task.origin.as_ref().and_then(Origin::event).unwrap_or_default();
                 vec![
                     task.updated_at.rfc3339(),
                     task.id.clone(),
@@ -75,27 +78,34 @@ async fn list(reached: &Reached, state: Option<State>, args: &ListArgs, json: bo
 
 fn brief(task: &Record) -> Value {
     json!({"id": task.id, "tool": task.tool, "state": task.state, "attempt": task.attempt,
-        "event": task.origin.as_ref().map(|origin| &origin.event), "error": task.error.as_ref().map(|error| error.code),
+        "event": task.origin.as_ref().and_then(Origin::event), "error": task.error.as_ref().map(|error| error.code),
         "created_at": task.created_at.rfc3339(), "updated_at": task.updated_at.rfc3339()})
 }
 
-async fn show(reached: &Reached, id: &str, json: bool) -> Result<(), Failure> {
-    let task = get(reached, id).await?;
+/// The record, for scripts.
+pub(super) fn whole(task: &Record) -> Value {
     let mut whole = json!(task);
     for name in ["created_at", "updated_at", "lease_until", "retry_at", "expires_at"] {
         if let Some(millis) = whole[name].as_i64() {
             whole[name] = json!(Timestamp::from_millis(millis).rfc3339());
         }
     }
+    whole
+}
+
+async fn show(reached: &Reached, id: &str, json: bool) -> Result<(), Failure> {
+    let task = get(reached, id).await?;
     if json {
-        print_json(&whole);
+        print_json(&whole(&task));
         return Ok(());
     }
     say!("task      {}", task.id);
     say!("tool      {}", task.tool);
     say!("key       {}", task.key);
-    if let Some(origin) = &task.origin {
-        say!("event     {} through route {}", origin.event, origin.route);
+    match &task.origin {
+        Some(Origin::Route { event, route }) => say!("event     {event} through route {route}"),
+        Some(Origin::Submitter { submitter }) => say!("submitted by {submitter}"),
+        None => {}
     }
     say!("state     {}", task.state.as_str());
     if let Some(at) = task.retry_at {
@@ -200,6 +210,6 @@ async fn get(reached: &Reached, id: &str) -> Result<Record, Failure> {
     })
 }
 
-fn pretty(value: &Value) -> String {
+pub(super) fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
 }

@@ -100,7 +100,7 @@ pub(crate) fn default_attempts() -> u32 {
 }
 
 /// What says nothing new is left out, so that a bridge from before there was the key can read the document.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

@@ -71,6 +71,18 @@ impl Method {
 }
 
 words! {
+    /// What the tasks do that stand behind one that is parked.
+    #[derive(Default)]
+    OnParked {
+        /// They wait until a person has settled it: nobody knows whether it was done, and they may count on that.
+        #[default]
+        Wait = "wait",
+        /// They run.
+        Skip = "skip",
+    }
+}
+
+words! {
     /// What a repeated request does: it decides what happens when it is not known whether one went through.
     Effect {
         /// Changes nothing: it is repeated.

@@ -1,5 +1,6 @@
 //! One run: what happens, when.
 
+mod lanes;
 mod outside;
 mod steps;
 
@@ -7,20 +8,18 @@ use crate::Report;
 use crate::figures::Fault;
 use crate::queue::{Handle, Queue, Said};
 use crate::rules::Rule;
-use crate::scenario::{Scenario, Tool};
+use crate::scenario::{EPOCH, Scenario, Tool};
 use crate::upstream::Upstream;
 use crate::violation::Violation;
 use clawbridge_clock::Timestamp;
 use clawbridge_tasks::change::Change;
+use clawbridge_tasks::lane::LaneChange;
 use clawbridge_tasks::machine::{Ask, Policy};
 use clawbridge_tasks::receipt::{Done, Receipt, Step};
 use clawbridge_tasks::{Record, State, task_id};
 use fastrand::Rng;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// When the virtual clock starts, so that clocks that are slow do not run below zero.
-const EPOCH: i64 = 1_000_000_000;
 
 /// How long an invocation may take, milliseconds.
 const TIME_LIMIT: u64 = 60_000;
@@ -49,7 +48,11 @@ struct Place {
 enum Request {
     Read(String),
     Write(Box<Change>),
+    ReadLane(String),
+    WriteLane(Box<LaneChange>),
+    ReadOther(String),
     Send { said: Box<Said>, at: u64 },
+    Wake { task: String, at: u64 },
     Announce(Box<Record>),
 }
 
@@ -89,6 +92,10 @@ enum Event {
     Delete(Handle),
     /// A person looks at a task.
     Person,
+    /// An operator moves the dead letters back.
+    Redrive,
+    /// A person sees to a task that is parked, because others wait behind it.
+    Relieve(String),
 }
 
 struct Job {
@@ -128,6 +135,7 @@ pub(crate) struct World {
     scheduled: u64,
     queue: Queue,
     table: BTreeMap<String, Record>,
+    lanes: lanes::Lanes,
     upstream: Upstream,
     accepted: BTreeSet<String>,
     announced: BTreeSet<(String, u32, &'static str)>,
@@ -152,6 +160,7 @@ impl World {
             scheduled: 0,
             queue: Queue::default(),
             table: BTreeMap::new(),
+            lanes: lanes::Lanes::default(),
             upstream: Upstream::default(),
             accepted: BTreeSet::new(),
             announced: BTreeSet::new(),
@@ -207,6 +216,7 @@ impl World {
     fn finished(mut self) -> Report {
         self.report.figures.millis = self.now;
         self.report.figures.tasks = self.accepted.len() as u64;
+        self.report.figures.ordered = self.lanes.seated();
         for record in self.table.values() {
             *self.report.figures.ends.entry(record.state.as_str()).or_default() += 1;
         }
@@ -296,8 +306,9 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Accept(index) => {
-                let tasks = self.scenario.arrivals[index].tasks.clone();
+                let mut tasks = self.scenario.arrivals[index].tasks.clone();
                 let replay = None;
+                self.seat(&mut tasks);
                 self.accepted.extend(tasks.iter().map(|task| task_id(&task.tool, &task.key)));
                 self.trace(|| {
                     format!(
@@ -334,6 +345,13 @@ impl World {
             }
             Event::Delete(handle) => self.delete(handle),
             Event::Person => self.person(),
+            Event::Redrive => {
+                for _ in 0..self.queue.redrive(self.now) {
+                    self.fault(Fault::DeadLetter);
+                }
+                self.at(self.now, Event::Poll);
+            }
+            Event::Relieve(task) => self.relieve(&task),
         }
     }
 

@@ -218,17 +218,13 @@ impl World {
         }
         let record = tasks[self.rng.usize(0..tasks.len())].clone();
         let task = record.id.clone();
-        if self.one_in(5) {
-            // Whatever became of it.
-            return self.replay(&record);
-        }
         let careful = !self.one_in(3);
         let done = self.upstream.of(&task).effects > 0;
         let wish = match (record.state, self.rng.u32(0..4)) {
             (State::Parked | State::Unknown, 0) => Wish::Fail { reason: None },
             (State::Parked | State::Unknown, _) if careful && done => Wish::Done { result: Value::Null },
             (State::Queued | State::Waiting | State::Parked, 1) => Wish::Cancel { reason: None },
-            (State::Failed, 1 | 2) => return self.replay(&record),
+            (State::Failed, 1) => return self.replay(&record),
             (State::Succeeded | State::Running | State::Waiting, _) => return,
             _ => Wish::Retry,
         };

@@ -8,6 +8,7 @@ use crate::scenario::{MAX_SKEW, millis};
 use crate::violation::Violation;
 use clawbridge_clock::Timestamp;
 use clawbridge_tasks::change::{Change, Fence, Landed, Rule as Written};
+use clawbridge_tasks::lane::LaneLanded;
 use clawbridge_tasks::machine::Ask;
 use clawbridge_tasks::receipt::{Done, Receipt, Step, What};
 use clawbridge_tasks::{State, task_id};
@@ -36,8 +37,10 @@ impl World {
                 self.fault(Fault::DeliveredTwice);
             }
             self.at(self.now + hidden, Event::Poll);
-            if let Some((handle, said)) = self.queue.receive(id, self.now + hidden) {
-                jobs.push(self.job(handle, said));
+            match self.queue.receive(id, self.now + hidden) {
+                Some((handle, said)) => jobs.push(self.job(handle, said)),
+                // An alarm tells somebody, who looks for the cause first.
+                None => self.at(self.scenario.calm_at.max(self.now + 600_000), Event::Redrive),
             }
         }
         if !visible.is_empty() {
@@ -101,6 +104,8 @@ impl World {
         let Some(run) = self.run_at(place) else { return };
         let (task, notes) = (run.task.clone(), run.work.notes());
         run.reused |= notes.iter().any(|note| note.what == What::Reused);
+        let waits = notes.iter().filter(|note| matches!(note.what, What::InLine { .. })).count();
+        self.report.figures.waits += waits as u64;
         for note in notes {
             self.trace(|| {
                 format!("{task}: invocation {}: attempt {}: {:?}", place.invocation, note.attempt, note.what)
@@ -148,24 +153,23 @@ impl World {
                 Request::Write(change)
             }
             Step::Send { at, same } => {
-                // A delay is counted by the queue's clock from now on, in whole seconds, rounded up.
-                let delay = millis(self.clock(skew).until(at)).div_ceil(1000) * 1000;
-                let now = self.now;
+                let at = self.seen_at(skew, at);
                 let Some(run) = self.run_at(place) else { return };
                 let ask = if same { run.ask.clone() } else { Ask::Due };
                 let said = Box::new(Said::Task { task: run.task.clone(), ask });
-                let task = run.task.clone();
-                if self.rule == Rule::ReplayUninsured
-                    && self.table.get(&task).is_some_and(|record| record.state.has_ended())
-                {
-                    return self.after(0, 1, Event::Complete(place, Some(Box::new(Done::Sent))));
-                }
                 if self.rule == Rule::ReleasedBeforeSent {
                     let handle = self.invocations[&place.invocation].jobs[place.job].handle;
                     self.queue.delete(handle);
                 }
-                Request::Send { said, at: now + delay.min(MAX_DELAY) }
+                Request::Send { said, at }
             }
+            Step::ReadLane(lane) => Request::ReadLane(lane),
+            Step::WriteLane(change) => {
+                self.report.figures.writes += 1;
+                Request::WriteLane(change)
+            }
+            Step::ReadOther(task) => Request::ReadOther(task),
+            Step::Wake { task, at } => Request::Wake { task, at: self.seen_at(skew, at) },
             Step::Announce(record) => {
                 if self.rule == Rule::EndAnnouncedOnce && self.run_at(place).is_some_and(|run| run.reused) {
                     return self.after(0, 1, Event::Complete(place, Some(Box::new(Done::Announced))));
@@ -182,6 +186,12 @@ impl World {
         };
         self.after(1, 20, Event::Arrive(Some(place), request, 0));
         self.crashes(place, Fault::CrashDuringStep);
+    }
+
+    /// When a message is seen that a worker sends for `at`: a delay is counted by the queue's clock from now on, in whole seconds, rounded up.
+    fn seen_at(&self, skew: i64, at: Timestamp) -> u64 {
+        let delay = millis(self.clock(skew).until(at)).div_ceil(1000) * 1000;
+        self.now + delay.min(MAX_DELAY)
     }
 
     /// A task of a job is through with, or the job has failed.
@@ -221,7 +231,8 @@ impl World {
             self.carry_out(&request);
             return;
         };
-        let is_table = matches!(request, Request::Read(_) | Request::Write(_));
+        let is_write = matches!(request, Request::Write(_) | Request::WriteLane(_));
+        let is_table = is_write || matches!(request, Request::Read(_) | Request::ReadLane(_) | Request::ReadOther(_));
         let rate = if is_table { self.scenario.rates.table } else { self.scenario.rates.queue };
         if !self.strikes(rate) {
             let done = self.carry_out(&request);
@@ -233,7 +244,7 @@ impl World {
                 self.fault(Fault::TableSilent);
                 self.carry_out(&request);
             }
-            (true, 2) if matches!(request, Request::Write(_)) => {
+            (true, 2) if is_write => {
                 // It is somewhere in the network, and lands when nobody counts on it any more.
                 self.after(500, 40_000, Event::Arrive(None, request.clone(), 0));
             }
@@ -256,9 +267,16 @@ impl World {
         match request {
             Request::Read(task) => Done::Read(self.table.get(task).cloned().map(Box::new)),
             Request::Write(change) => Done::Wrote(self.write(change)),
+            Request::ReadLane(lane) => Done::Lane(self.lanes.get(lane).cloned().map(Box::new)),
+            Request::WriteLane(change) => Done::WroteLane(self.write_lane(change)),
+            Request::ReadOther(task) => Done::Other(self.table.get(task).cloned().map(Box::new)),
             Request::Send { said, at } => {
                 self.send((**said).clone(), *at);
                 Done::Sent
+            }
+            Request::Wake { task, at } => {
+                self.send(Said::Task { task: task.clone(), ask: Ask::Due }, *at);
+                Done::Woke
             }
             Request::Announce(record) => {
                 self.announced.insert((record.id.clone(), record.attempt, record.state.as_str()));
@@ -286,6 +304,7 @@ impl World {
                 if undone {
                     self.violated(Violation::Undone { task });
                 }
+                self.mind_the_lane(after);
                 Landed::Written(Box::new(change.after.clone()))
             }
             Written::Written => Landed::Written(Box::new(change.after.clone())),
@@ -314,6 +333,11 @@ impl World {
         {
             record.lease_until = record.lease_until.map(|_| Timestamp::from_millis(0));
         }
+        if rule == Rule::StayIgnored
+            && let Done::Lane(Some(lane)) | Done::WroteLane(LaneLanded::Lost(Some(lane))) = &mut done
+        {
+            lane.entries.iter_mut().for_each(|entry| entry.stay = 0);
+        }
         if rule == Rule::WishOutlivesAttempt
             && let Done::Read(Some(record)) = &done
             && let Some(Ask::Person { wish, .. }) = self.run_at(place).map(|run| run.ask.clone())
@@ -331,7 +355,15 @@ impl World {
         }
         match &done {
             Done::Called(_) | Done::NotCalled(_) | Done::Looked { .. } | Done::Polled(_) => run.acted = true,
-            Done::Wrote(_) | Done::Read(_) | Done::NotLooked { .. } | Done::Sent | Done::Announced => run.acted = false,
+            Done::Wrote(_)
+            | Done::Read(_)
+            | Done::NotLooked { .. }
+            | Done::Sent
+            | Done::Announced
+            | Done::Lane(_)
+            | Done::WroteLane(_)
+            | Done::Other(_)
+            | Done::Woke => run.acted = false,
         }
         let step = run.work.next(done, now, dice);
         self.go_on(place, Some(step));
