@@ -141,6 +141,7 @@ fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
         registry_table: "clawbridge-registry".into(),
         bridge_url: bridge.private.clone(),
         secret_prefix: "clawbridge".into(),
+        upstreams: None,
     };
     (Webhook::new(&environment, webhook).expect("webhook"), Worker::new(&environment, worker).expect("worker"))
 }

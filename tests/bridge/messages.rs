@@ -146,6 +146,7 @@ fn worker(bridge: &Bridge) -> Worker {
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),
         secret_prefix: "clawbridge".into(),
+        upstreams: None,
     };
     Worker::new(&clawbridge_aws::Environment::local(&bridge.private), settings).expect("a worker")
 }

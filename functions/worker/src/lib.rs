@@ -22,7 +22,7 @@ use clawbridge_queue::{Message, Queue, SendError};
 use clawbridge_registry::{Registry, RegistryError};
 use clawbridge_secrets::{Ages, Secrets};
 use clawbridge_tasks::Tasks;
-use clawbridge_tools::{Caller, Deployment, Outbound};
+use clawbridge_tools::{Caller, Deployment, Outbound, StandIns, Upstreams};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub struct Settings {
     pub bridge_url: String,
     /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,
+    /// Where tools' calls are led instead of to their upstreams. Only tests set the variable, `UPSTREAMS`; AWS knows none.
+    pub upstreams: Option<Upstreams>,
 }
 
 /// The function with its clients and caches. Clones share them.
@@ -109,6 +111,7 @@ impl Worker {
     pub fn from_environment() -> Result<Worker, AwsError> {
         let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let need = |name| read(name).ok_or(AwsError::MissingVariable(name));
+        let upstreams = read("UPSTREAMS").map(|url| Upstreams::new(&url, StandIns::Never)).transpose();
         let settings = Settings {
             queue_url: need("QUEUE_URL")?,
             events_table: need("EVENTS_TABLE")?,
@@ -116,6 +119,7 @@ impl Worker {
             registry_table: need("REGISTRY_TABLE")?,
             bridge_url: read("BRIDGE_URL").unwrap_or_default(),
             secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),
+            upstreams: upstreams.map_err(|error| AwsError::InvalidVariable("UPSTREAMS", error.to_string()))?,
         };
         Worker::new(&Environment::of_this_process(), settings)
     }
@@ -136,6 +140,7 @@ impl Worker {
             deployment: Deployment {
                 bridge_url: settings.bridge_url.into(),
                 secret_prefix: settings.secret_prefix.into(),
+                upstreams: settings.upstreams,
             },
             loaded: Arc::default(),
             catching_up: catch_up::Memory::default(),

@@ -231,7 +231,7 @@ fn deployment(reached: Option<&Reached>) -> Deployment {
         None => DEFAULT_LOCAL,
     };
     let secret_prefix = reached.map_or("clawbridge", |reached| &reached.stack.secret_prefix);
-    Deployment { bridge_url: bridge_url.into(), secret_prefix: secret_prefix.into() }
+    Deployment { bridge_url: bridge_url.into(), secret_prefix: secret_prefix.into(), upstreams: None }
 }
 
 fn print_plan(plan: &Plan) {
