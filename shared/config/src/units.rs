@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Split `10s` into its number and its unit. Whole numbers only.
-fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+pub(crate) fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     Some((number.parse().ok()?, unit))

@@ -264,7 +264,7 @@ mod tests {
             ("/a.example/", headers(&[(TOOL, "t"), (SCHEME, "file")])),
             ("/", whole.clone()),
             ("", whole.clone()),
-            ("*", whole.clone()),
+            ("*", whole),
         ] {
             assert!(Led::read(Method::GET, target, headers).is_none(), "{target}");
         }
