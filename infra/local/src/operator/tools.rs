@@ -6,11 +6,14 @@ use super::table;
 use crate::cli::{Global, ToolCallArgs, ToolsCommand};
 use crate::failure::Failure;
 use crate::out::say;
+use crate::upstreams::{Opened, Running, Tools, WayOut};
+use clawbridge_aws::{Environment, sdk_config};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Carrier, Compiled, CompiledTool, Effect, Tool, check};
+use clawbridge_journal::Level;
 use clawbridge_secrets::{Ages, Secrets};
 use clawbridge_tasks::{Class, Code, TaskError};
-use clawbridge_tools::{Called, Caller, Deployment, Plan};
+use clawbridge_tools::{Called, Caller, Deployment, Plan, StandIns};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::Path;
@@ -174,7 +177,9 @@ async fn call(global: &Global, args: &ToolCallArgs) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    if tool.tool().effect == Effect::Unsafe && !args.yes {
+    // Where a script or a recording answers, nobody acts, and neither a stack nor a secret is needed.
+    let is_real = args.upstreams.stub.is_none() && args.upstreams.replay.is_none();
+    if tool.tool().effect == Effect::Unsafe && !args.yes && is_real {
         let message = format!(
             "{} acts each time that it is called (effect = \"unsafe\"); --dry-run shows the request, --yes makes it",
             args.name
@@ -182,20 +187,60 @@ async fn call(global: &Global, args: &ToolCallArgs) -> Result<(), Failure> {
         return Err(Failure::negative("UNSAFE_TOOL", message));
     }
     let reached = match read.reached {
-        Some(reached) => reached,
-        None => Reached::stack(global).await?,
+        None if is_real => Some(Reached::stack(global).await?),
+        reached => reached,
     };
-    let secrets = Secrets::new(reached.secrets.clone(), Ages::default());
-    let caller = Caller::new(read.config.clone(), secrets, deployment(Some(&reached)));
+    let deployment = deployment(reached.as_ref());
+    let secrets = match &reached {
+        Some(reached) => Secrets::new(reached.secrets.clone(), Ages::default()),
+        None => no_secrets()?,
+    };
+    let running = elsewhere(args, &read.config, &secrets, &deployment).await?;
+    let upstreams = running.as_ref().map(Running::upstreams);
+    let caller = Caller::new(read.config.clone(), secrets, Deployment { upstreams, ..deployment });
     let started = Instant::now();
     let called = caller.call(tool, &input, &id, LONGEST).await;
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if let Some(running) = running {
+        let view = running.view();
+        running.stop(LONGEST).await;
+        if view.unrecorded() > 0 {
+            return Err(Failure::negative(
+                "NOT_RECORDED",
+                "the call was made, and not all of its exchanges were recorded",
+            ));
+        }
+    }
     if global.json {
         print_json(&document(&args.name, &called, ms));
     } else {
         print_called(&called, ms);
     }
     called.answer.map(drop).map_err(|error| refused(&error))
+}
+
+/// What the command line puts in the upstreams' place.
+async fn elsewhere(
+    args: &ToolCallArgs,
+    config: &Arc<Compiled>,
+    secrets: &Secrets,
+    deployment: &Deployment,
+) -> Result<Option<Running>, Failure> {
+    let way_out = || Ok(WayOut { secrets: secrets.clone(), deployment: deployment.clone() });
+    let Some(opened) = Opened::open(&args.upstreams, StandIns::Always, way_out)? else { return Ok(None) };
+    let tell = Arc::new(|level, text: &str| {
+        if level != Level::Info {
+            eprintln!("{text}");
+        }
+    });
+    opened.start(Tools::Of(config.clone()), tell).await.map(Some)
+}
+
+/// Secrets for a call that reads none: there is no stack behind them.
+fn no_secrets() -> Result<Secrets, Failure> {
+    let nowhere = sdk_config(&Environment::local("http://127.0.0.1:9"));
+    let nowhere = nowhere.map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
+    Ok(Secrets::new(aws_sdk_secretsmanager::Client::new(&nowhere), Ages::default()))
 }
 
 /// The input on the command line: JSON, `@FILE`, or `-` for standard input.
