@@ -20,6 +20,7 @@ mod readme;
 mod refusals;
 mod setup;
 mod sources;
+mod stub;
 mod support;
 mod tasks;
 mod tool_commands;

@@ -50,7 +50,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     let state = state(args);
     let local = open(&state)?;
     let (public, private) = listeners(args).await?;
-    let stack = Stack { told_url: args.public_url.clone(), ..Stack::local(&url(&private)?, &url(&public)?) };
+    let mut stack = Stack { told_url: args.public_url.clone(), ..Stack::local(&url(&private)?, &url(&public)?) };
     local.sqs().set_base_url(stack.endpoint_url.as_deref().unwrap_or_default());
 
     let environment = Environment::local(stack.endpoint_url.as_deref().unwrap_or_default());
@@ -65,6 +65,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
             }
             None => None,
         };
+    stack.upstreams = upstreams.as_ref().map(|running| running.led_to());
     let view = upstreams.as_ref().map(|running| running.view()).unwrap_or_default();
 
     let (stop_work, work_stopped) = signal::channel(false);

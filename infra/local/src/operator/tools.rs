@@ -6,6 +6,7 @@ use super::table;
 use crate::cli::{Global, ToolCallArgs, ToolsCommand};
 use crate::failure::Failure;
 use crate::out::say;
+use crate::stack::LedTo;
 use crate::upstreams::{Opened, Running, Tools, WayOut};
 use clawbridge_aws::{Environment, sdk_config};
 use clawbridge_clock::Timestamp;
@@ -13,7 +14,7 @@ use clawbridge_config::{Carrier, Compiled, CompiledTool, Effect, Tool, check};
 use clawbridge_journal::Level;
 use clawbridge_secrets::{Ages, Secrets};
 use clawbridge_tasks::{Class, Code, TaskError};
-use clawbridge_tools::{Called, Caller, Deployment, Plan, StandIns};
+use clawbridge_tools::{Called, Caller, Deployment, Plan, StandIns, Upstreams};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::Path;
@@ -178,7 +179,13 @@ async fn call(global: &Global, args: &ToolCallArgs) -> Result<(), Failure> {
         return Ok(());
     }
     // Where a script or a recording answers, nobody acts, and neither a stack nor a secret is needed.
-    let is_real = args.upstreams.stub.is_none() && args.upstreams.replay.is_none();
+    let is_own = args.upstreams.stub.is_some() || args.upstreams.replay.is_some();
+    let reached = match read.reached {
+        None if !is_own => Some(Reached::stack(global).await?),
+        reached => reached,
+    };
+    let led_to = reached.as_ref().and_then(|reached| reached.stack.upstreams.as_ref());
+    let is_real = args.upstreams.record.is_some() || !is_own && led_to.is_none_or(|led_to| led_to.is_way_out);
     if tool.tool().effect == Effect::Unsafe && !args.yes && is_real {
         let message = format!(
             "{} acts each time that it is called (effect = \"unsafe\"); --dry-run shows the request, --yes makes it",
@@ -186,35 +193,35 @@ async fn call(global: &Global, args: &ToolCallArgs) -> Result<(), Failure> {
         );
         return Err(Failure::negative("UNSAFE_TOOL", message));
     }
-    let reached = match read.reached {
-        None if is_real => Some(Reached::stack(global).await?),
-        reached => reached,
-    };
     let deployment = deployment(reached.as_ref());
     let secrets = match &reached {
         Some(reached) => Secrets::new(reached.secrets.clone(), Ages::default()),
         None => no_secrets()?,
     };
     let running = elsewhere(args, &read.config, &secrets, &deployment).await?;
-    let upstreams = running.as_ref().map(Running::upstreams);
+    let upstreams = match (&running, led_to) {
+        (Some(running), _) => Some(running.upstreams()),
+        // What `dev` does not call is not called from here either.
+        (None, Some(led_to)) => Some(of_stack(led_to)?),
+        (None, None) => None,
+    };
     let caller = Caller::new(read.config.clone(), secrets, Deployment { upstreams, ..deployment });
     let started = Instant::now();
     let called = caller.call(tool, &input, &id, LONGEST).await;
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    if let Some(running) = running {
-        let view = running.view();
-        running.stop(LONGEST).await;
-        if view.unrecorded() > 0 {
-            return Err(Failure::negative(
-                "NOT_RECORDED",
-                "the call was made, and not all of its exchanges were recorded",
-            ));
-        }
-    }
     if global.json {
         print_json(&document(&args.name, &called, ms));
     } else {
         print_called(&called, ms);
+    }
+    if let Some(running) = running {
+        let view = running.view();
+        // What the call did not wait for any more is still recorded.
+        running.stop(LONGEST).await;
+        if view.unrecorded() > 0 {
+            let message = "the call was made, and not all of its exchanges were recorded";
+            return Err(Failure::negative("NOT_RECORDED", message));
+        }
     }
     called.answer.map(drop).map_err(|error| refused(&error))
 }
@@ -234,6 +241,12 @@ async fn elsewhere(
         }
     });
     opened.start(Tools::Of(config.clone()), tell).await.map(Some)
+}
+
+/// What stands in the upstreams' place for the running stack.
+fn of_stack(led_to: &LedTo) -> Result<Upstreams, Failure> {
+    let stand_ins = if led_to.is_way_out { StandIns::Never } else { StandIns::Missing };
+    Upstreams::new(&led_to.url, stand_ins).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))
 }
 
 /// Secrets for a call that reads none: there is no stack behind them.

@@ -11,6 +11,7 @@ pub(crate) use record::WayOut;
 
 use crate::cli::UpstreamArgs;
 use crate::failure::Failure;
+use crate::stack::LedTo;
 use bytes::Bytes;
 use clawbridge_config::{Asked, Compiled, CompiledTool};
 use clawbridge_journal::Level;
@@ -126,13 +127,14 @@ impl Opened {
         let place = Arc::new(place);
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(serve(place.clone(), listener, stopped));
-        Ok(Running { view: View(Some(place)), upstreams, stop, serving })
+        Ok(Running { view: View(Some(place)), url, upstreams, stop, serving })
     }
 }
 
 /// What stands there and answers.
 pub(crate) struct Running {
     view: View,
+    url: String,
     upstreams: Upstreams,
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
@@ -146,6 +148,11 @@ impl Running {
     /// Where calls are to be led.
     pub(crate) fn upstreams(&self) -> Upstreams {
         self.upstreams.clone()
+    }
+
+    /// The same, for other processes on this machine.
+    pub(crate) fn led_to(&self) -> LedTo {
+        LedTo { url: self.url.clone(), is_way_out: self.view.is_way_out() }
     }
 
     pub(crate) fn view(&self) -> View {
