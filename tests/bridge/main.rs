@@ -25,5 +25,6 @@ mod support;
 mod tasks;
 mod tool_commands;
 mod tools;
+mod vcr;
 mod verify;
 mod webhook;

@@ -3,6 +3,7 @@
 //! Nothing of a credential is in it: the headers that carry one are left out, the query parameter that does is masked, and wherever else the
 //! credential stands in request or answer it is masked as well.
 
+use super::wire::Answer;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -18,6 +19,9 @@ use std::collections::BTreeMap;
 
 /// What stands for a body that cannot be looked through for credentials.
 const LEFT_OUT: &str = "[left out]";
+
+/// The most white space that JSON is given back, bytes: as much as the largest answer that is read.
+const MAX_PADDING: usize = 4 * 1024 * 1024;
 
 /// An exchange. It ended with a response or with a failure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -185,6 +189,20 @@ impl Response {
         }
         Ok(own_headers(&headers))
     }
+
+    /// The answer that this was, to a HEAD or to another request. Parts that cannot be sent are left out: they were refused when it was read.
+    pub(crate) fn answer(&self, is_head: bool) -> Answer {
+        let headers = self.to_headers().unwrap_or_default();
+        let mut body = self.body.as_ref().and_then(|body| body.to_bytes().ok()).unwrap_or_default();
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()).map(str::to_owned);
+        // JSON is kept without the white space that it came with. At its end it is none the worse, and the length is what it was.
+        let missing = length.as_ref().and_then(|length| length.parse::<usize>().ok()?.checked_sub(body.len()));
+        if let (Some(Body::Json(_)), Some(missing @ 1..=MAX_PADDING)) = (&self.body, missing) {
+            body = [&body[..], &b" ".repeat(missing)].concat().into();
+        }
+        let answer = Answer { status: self.status, headers, body, ..Answer::default() };
+        if length.is_some() && !is_head { answer.with_length() } else { answer }
+    }
 }
 
 fn headers(headers: &HeaderMap, is_told: impl Fn(&HeaderName) -> bool, redaction: &Redaction) -> Headers {
@@ -305,6 +323,25 @@ mod tests {
         assert_eq!(json!(response)["headers"], json!({"content-length": "2", "x-total": ["7", "8"]}));
         let back = response.to_headers().expect("headers");
         assert_eq!(back.get_all("x-total").iter().collect::<Vec<_>>(), ["7", "8"]);
+    }
+
+    #[test]
+    fn an_answer_is_as_long_as_it_was_where_it_said_so() {
+        for (length, body, is_head, sent, announced) in [
+            (Some("8"), json!({"json": [1]}), false, "[1]     ", Some("8")),
+            (Some("2"), json!({"json": [1]}), false, "[1]", Some("3")),
+            (Some("99999999999999"), json!({"json": [1]}), false, "[1]", Some("3")),
+            (Some("8"), json!({"text": "abc"}), false, "abc", Some("3")),
+            (None, json!({"json": [1]}), false, "[1]", None),
+            (Some("8"), Value::Null, true, "", Some("8")),
+        ] {
+            let mut response = json!({"status": 200, "body": body});
+            response["headers"] = length.map_or(json!({}), |length| json!({"content-length": length}));
+            let response: Response = serde_json::from_value(response).expect("a response");
+            let answer = response.answer(is_head);
+            let told = answer.headers.get(CONTENT_LENGTH).map(|length| length.to_str().expect("a length"));
+            assert_eq!((&answer.body[..], told), (sent.as_bytes(), announced), "{body}");
+        }
     }
 
     #[test]

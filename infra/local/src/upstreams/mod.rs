@@ -20,7 +20,6 @@ use clawbridge_registry::Registry;
 use clawbridge_tools::{Led, StandIns, Upstreams};
 use exchange::{Body, Request};
 use http::Method;
-use http::header::CONTENT_LENGTH;
 use record::Recorder;
 use replay::Tape;
 use serde_json::{Value, json};
@@ -359,12 +358,8 @@ fn answer_from_tape(tape: &Mutex<Tape>, tool: &str, request: &Request) -> (Answe
         let error = exchange.failure.as_ref();
         return (error.map(record::failure).unwrap_or_default(), outcome);
     };
-    // They were tried when the recording was read.
-    let body = response.body.as_ref().and_then(|body| body.to_bytes().ok()).unwrap_or_default();
-    let headers = response.to_headers().unwrap_or_default();
-    let is_announced = headers.contains_key(CONTENT_LENGTH) && request.method != Method::HEAD.as_str();
-    let answer = Answer { status: response.status, headers, body, ..Answer::default() };
-    (if is_announced { answer.with_length() } else { answer }, outcome)
+    let is_head = request.method == Method::HEAD.as_str();
+    (response.answer(is_head), outcome)
 }
 
 fn nothing_fits(code: &str, explained: &str, told: String) -> (Answer, Outcome) {
