@@ -187,6 +187,9 @@ async fn tasks_are_recorded_in_their_order_and_replayed_in_it() {
 
 /// An upstream that tells all that it was told, in every spelling that comes to its mind.
 fn gossip(call: &Call, _: usize) -> Reply {
+    if call.path.starts_with("/quiet") {
+        return Reply::Json(200, json!({"email": "ada@a.example"}));
+    }
     let told = format!("{} {:?} {}", call.path, call.headers, String::from_utf8_lossy(&call.body));
     let mut headers = vec![("set-cookie".to_owned(), "session=cookie-secret-5".to_owned())];
     headers.extend(call.headers.iter().map(|(name, value)| (format!("x-was-{name}"), value.clone())));
@@ -216,6 +219,9 @@ async fn no_secret_reaches_a_file() {
         ("pair", "/a", "auth = { secret = \"clawbridge/tools/pair\", basic = true }\n".to_owned()),
         ("signed", "/a", both("signed")),
         ("fails", "/fails", both("fails")),
+        // Too short to be looked for in a text, so only where it stands counts.
+        ("short_header", "/quiet", auth(", header = \"X-Api-Key\"").replace("crm", "short")),
+        ("short_query", "/quiet", auth(", query = \"api_key\"").replace("crm", "short")),
         ("fails_query", "/fails", auth(", query = \"api_key\"")),
     ];
     let config: String =
@@ -228,8 +234,13 @@ async fn no_secret_reaches_a_file() {
     set_secret(&bridge, "crm", crm);
     set_secret(&bridge, "pair", pair);
     set_secret(&bridge, "key", key);
+    set_secret(&bridge, "short", "q#7Z");
     for (name, _, _) in &rows {
-        let own = if *name == "pair" { pair } else { crm };
+        let own = match *name {
+            "pair" => pair,
+            "short_header" | "short_query" => "nothing",
+            _ => crm,
+        };
         let input = json!({"note": format!("of {own}")});
         let called = call(&bridge, name, &input);
         let is_fine = called["result"]["email"] == "ada@a.example" || name.starts_with("fails");
@@ -250,7 +261,18 @@ async fn no_secret_reaches_a_file() {
         .filter(|sent| !sent.is_empty())
         .collect();
     assert!(sent.len() >= 5 && calls.iter().any(|call| call.path.contains("crm%2Fsecret%201%262")), "{calls:?}");
-    let planted = [crm, "crm%2Fsecret", "crm/secret", pair, "pair-secret", key, "cookie-secret", "ada@a.example"];
+    let planted = [
+        "q#7Z",
+        "q%237Z",
+        crm,
+        "crm%2Fsecret",
+        "crm/secret",
+        pair,
+        "pair-secret",
+        key,
+        "cookie-secret",
+        "ada@a.example",
+    ];
     for secret in planted.iter().chain(&signatures).chain(&sent) {
         assert!(!text.contains(secret), "{secret} is in {text}");
     }
@@ -264,7 +286,7 @@ async fn no_secret_reaches_a_file() {
     let page = crate::support::client().get(format!("{}/__stub", bridge.private)).send().await.expect("an answer");
     let page = String::from_utf8_lossy(&page.bytes().await.expect("a body")).into_owned();
     let said = format!("{page}{:?}{}", bridge.journal(), bridge.complaints());
-    for secret in [crm, "crm%2Fsecret", "pair-secret", key].iter().chain(&signatures).chain(&sent) {
+    for secret in ["q#7Z", "q%237Z", crm, "crm%2Fsecret", "pair-secret", key].iter().chain(&signatures).chain(&sent) {
         assert!(!said.contains(secret), "{secret} is in {said}");
     }
 

@@ -58,7 +58,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     let tables = aws_sdk_dynamodb::Client::new(&config);
     let registry = Registry::new(tables.clone(), stack.registry_table.clone());
     let upstreams =
-        match Opened::open(&args.upstreams, StandIns::Missing, || Ok(way_out(SecretsClient::new(&config), &stack)))? {
+        match Opened::open(&args.upstreams, StandIns::Missing, || way_out(SecretsClient::new(&config), &stack))? {
             Some(opened) => {
                 let tell = Arc::new(move |level, text: &str| show.upstream(level, text));
                 Some(opened.start(Tools::InUse(registry.clone()), tell).await?)

@@ -233,7 +233,7 @@ async fn elsewhere(
     secrets: &Secrets,
     deployment: &Deployment,
 ) -> Result<Option<Running>, Failure> {
-    let way_out = || Ok(WayOut { secrets: secrets.clone(), deployment: deployment.clone() });
+    let way_out = || WayOut { secrets: secrets.clone(), deployment: deployment.clone() };
     let Some(opened) = Opened::open(&args.upstreams, StandIns::Always, way_out)? else { return Ok(None) };
     let tell = Arc::new(|level, text: &str| {
         if level != Level::Info {

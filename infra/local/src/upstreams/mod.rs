@@ -94,7 +94,7 @@ impl Opened {
     pub(crate) fn open(
         args: &UpstreamArgs,
         stand_ins: StandIns,
-        way_out: impl FnOnce() -> Result<WayOut, Failure>,
+        way_out: impl FnOnce() -> WayOut,
     ) -> Result<Option<Opened>, Failure> {
         let redact = args.redact.as_deref().map(Program::compile).transpose().map_err(|error| {
             Failure::usage("INVALID_JQ", format!("--redact is not a jq program: {}", error.message))
@@ -105,7 +105,7 @@ impl Opened {
         let mode = match (&args.stub, &args.replay, &args.record) {
             (Some(script), _, _) => Mode::Stub(Mutex::new(Stub::open(script, args.stub_seed.unwrap_or(0))?)),
             (_, Some(dir), _) => Mode::Replay(Mutex::new(Tape::open(dir, args.replay_strict, redact)?)),
-            (_, _, Some(dir)) => Mode::Record(Recorder::open(dir, redact, way_out()?)?),
+            (_, _, Some(dir)) => Mode::Record(Recorder::open(dir, redact, way_out())?),
             (None, None, None) => return Ok(None),
         };
         let stand_ins = if matches!(mode, Mode::Record(_)) { StandIns::Never } else { stand_ins };
