@@ -1,7 +1,7 @@
 //! Mutual TLS: tools that show a certificate to servers that want one. The certificates are in `certificates/`.
 
-use crate::support::eventually;
 use crate::support::work::{ALLOW, bridge, decided, ended, send, show, tool};
+use crate::support::{Bridge, Options, eventually};
 use crate::tool_commands::{call, set_secret};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -196,4 +196,27 @@ async fn a_secret_that_holds_no_certificate_and_key_says_what_is_wrong_and_nothi
         assert!(!message.contains("hunter2") && !message.contains(&line[..16]), "{message}");
     }
     assert!(server.names().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recorder_shows_the_tools_certificate_and_its_recording_needs_none() {
+    let server = Server::start(requiring("first-authority", TLS_13)).await;
+    let tls = "tls = { secret = \"clawbridge/tools/client\", ca = \"clawbridge/tools/authority\" }";
+    let config = tool("good", "POST", &server.url, tls) + ALLOW;
+    let files = tempfile::TempDir::new().expect("a directory");
+    let start = |how: &str| {
+        let args = vec![how.to_owned(), files.path().to_str().expect("a path").to_owned()];
+        Bridge::start_with(Options { config: Some(config.clone()), args })
+    };
+    let bridge = start("--record").await;
+    set_secret(&bridge, "client", &identity("first-client"));
+    set_secret(&bridge, "authority", &pem("first-authority.pem"));
+    assert_eq!(call(&bridge, "good", &json!({}))["result"], json!({"client": "first-client"}));
+    assert_eq!(server.names(), ["first-client"]);
+    let file = std::fs::read_to_string(files.path().join("0001-good.json")).expect("an exchange");
+    assert!(file.contains(&server.url) && !file.contains("CERTIFICATE"), "{file}");
+
+    let bridge = start("--replay").await;
+    assert_eq!(call(&bridge, "good", &json!({}))["result"], json!({"client": "first-client"}));
+    assert_eq!(server.names().len(), 1);
 }

@@ -144,6 +144,7 @@ fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
         bridge_url: bridge.private.clone(),
         public_url: String::new(),
         secret_prefix: "clawbridge".into(),
+        upstreams: None,
     };
     (Webhook::new(&environment, webhook).expect("webhook"), Worker::new(&environment, worker).expect("worker"))
 }

@@ -149,6 +149,7 @@ fn worker(bridge: &Bridge) -> Worker {
         bridge_url: String::new(),
         public_url: String::new(),
         secret_prefix: "clawbridge".into(),
+        upstreams: None,
     };
     Worker::new(&clawbridge_aws::Environment::local(&bridge.private), settings).expect("a worker")
 }

@@ -292,6 +292,7 @@ async fn an_order_costs_seven_calls_of_tables_and_queue_and_no_order_costs_none(
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),
         public_url: String::new(),
+        upstreams: None,
         secret_prefix: "clawbridge".into(),
     };
     let worker = Worker::new(&clawbridge_aws::Environment::local(&url), settings).expect("a worker");

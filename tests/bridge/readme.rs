@@ -1,7 +1,8 @@
 //! README.md: what it tells a newcomer to type does what it says.
 
-use crate::support::{Bridge, root, run};
+use crate::support::{Bridge, program, root, run};
 use std::collections::BTreeMap;
+use std::process::Command;
 
 fn readme() -> String {
     std::fs::read_to_string(root().join("README.md")).expect("README.md")
@@ -69,5 +70,21 @@ fn the_examples_of_bridge_toml_are_valid() {
         std::fs::write(&path, example).expect("bridge.toml");
         let answer = run(&["check", path.to_str().expect("a path")], "");
         assert_eq!((answer.status, answer.err.as_str()), (0, ""), "{answer:?}");
+    }
+}
+
+#[test]
+fn the_example_of_a_test_passes_and_fails_when_the_tool_is_another() {
+    let (scripts, examples) = (blocks("bash"), blocks("toml"));
+    assert_eq!(scripts.len(), 1);
+    let dir = tempfile::TempDir::new().expect("a directory");
+    std::fs::write(dir.path().join("test.sh"), &scripts[0]).expect("a script");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", program().parent().expect("a directory").display());
+    for (config, passes) in [(examples[0].clone(), true), (examples[0].replace("/v1/", "/v2/"), false)] {
+        std::fs::write(dir.path().join("bridge.toml"), config).expect("bridge.toml");
+        let ran =
+            Command::new("bash").arg("test.sh").current_dir(dir.path()).env("PATH", &path).output().expect("bash");
+        assert_eq!(ran.status.success(), passes, "{ran:?}");
     }
 }

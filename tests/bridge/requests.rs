@@ -87,7 +87,7 @@ async fn who_waits_learns_how_it_ended_by_the_exit_status() {
             assert_eq!(answer.error_code(), code, "{tool}");
         }
         if exit == 1 {
-            assert_eq!(documents(&answer)[1]["error"]["code"].is_string(), true, "{tool}: {answer:?}");
+            assert!(documents(&answer)[1]["error"]["code"].is_string(), "{tool}: {answer:?}");
         }
     }
     // A task that nobody knows may still be on its way.

@@ -25,7 +25,7 @@ use clawbridge_queue::{Message, Queues, SendError};
 use clawbridge_registry::{Registry, RegistryError};
 use clawbridge_secrets::{Ages, Secrets};
 use clawbridge_tasks::Tasks;
-use clawbridge_tools::{Caller, Deployment, Outbound};
+use clawbridge_tools::{Caller, Deployment, Outbound, StandIns, Upstreams};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub struct Settings {
     pub public_url: String,
     /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,
+    /// Where tools' calls are led instead of to their upstreams. Only tests set the variable, `UPSTREAMS`; AWS knows none.
+    pub upstreams: Option<Upstreams>,
 }
 
 /// The function with its clients and caches. Clones share them.
@@ -120,6 +122,7 @@ impl Worker {
     pub fn from_environment() -> Result<Worker, AwsError> {
         let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let need = |name| read(name).ok_or(AwsError::MissingVariable(name));
+        let upstreams = read("UPSTREAMS").map(|url| Upstreams::new(&url, StandIns::Never)).transpose();
         let settings = Settings {
             queue_url: need("QUEUE_URL")?,
             interactive_queue_url: need("INTERACTIVE_QUEUE_URL")?,
@@ -130,6 +133,7 @@ impl Worker {
             bridge_url: read("BRIDGE_URL").unwrap_or_default(),
             public_url: read("PUBLIC_URL").or_else(|| read("BRIDGE_URL")).unwrap_or_default(),
             secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),
+            upstreams: upstreams.map_err(|error| AwsError::InvalidVariable("UPSTREAMS", error.to_string()))?,
         };
         Worker::new(&Environment::of_this_process(), settings)
     }
@@ -151,6 +155,7 @@ impl Worker {
             deployment: Deployment {
                 bridge_url: settings.bridge_url.into(),
                 secret_prefix: settings.secret_prefix.into(),
+                upstreams: settings.upstreams,
             },
             public_url: settings.public_url.trim_end_matches('/').into(),
             loaded: Arc::default(),

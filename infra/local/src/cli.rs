@@ -114,6 +114,31 @@ pub(crate) struct DevArgs {
     /// Seconds between looks at the delivery logs that bridge.toml names as catch_up, the first after a minute at most. 0 for never.
     #[arg(long, default_value_t = 900, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(crate) catch_up_every: u64,
+    #[command(flatten)]
+    pub(crate) upstreams: UpstreamArgs,
+}
+
+/// What stands in the place of the upstreams that tools call.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct UpstreamArgs {
+    /// Answer tools' calls by this script instead of calling anybody; read again when it changes.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "replay"])]
+    pub(crate) stub: Option<PathBuf>,
+    /// What the script's shares are drawn with: the same seed, the same luck [default: 0].
+    #[arg(long, value_name = "N", requires = "stub")]
+    pub(crate) stub_seed: Option<u64>,
+    /// Write each exchange of a tool with its upstream to a file in this directory, without credentials.
+    #[arg(long, value_name = "DIR", conflicts_with = "replay")]
+    pub(crate) record: Option<PathBuf>,
+    /// Answer tools' calls from the exchanges in this directory instead of calling anybody.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) replay: Option<PathBuf>,
+    /// Replay each exchange once, instead of the last one of its kind for ever.
+    #[arg(long, requires = "replay")]
+    pub(crate) replay_strict: bool,
+    /// What is kept of an exchange: jq over the exchange as its file has it. With --replay, of the request that is looked for.
+    #[arg(long, value_name = "JQ")]
+    pub(crate) redact: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -279,6 +304,8 @@ pub(crate) struct ToolCallArgs {
     /// This document instead of the configuration in use.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) upstreams: UpstreamArgs,
 }
 
 #[derive(Debug, Subcommand)]

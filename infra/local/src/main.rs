@@ -7,6 +7,7 @@ mod operator;
 mod out;
 mod random;
 mod stack;
+mod upstreams;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};

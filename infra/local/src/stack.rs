@@ -30,6 +30,18 @@ pub(crate) struct Stack {
     pub(crate) limits_table: String,
     /// What the names of the stack's secrets begin with.
     pub(crate) secret_prefix: String,
+    /// Where tools' calls are led instead of to their upstreams, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) upstreams: Option<LedTo>,
+}
+
+/// What stands in the upstreams' place, on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LedTo {
+    /// Its address.
+    pub(crate) url: String,
+    /// Whether calls go on from there to their upstreams.
+    pub(crate) is_way_out: bool,
 }
 
 impl Stack {
@@ -48,6 +60,7 @@ impl Stack {
             registry_table: format!("{name}-registry"),
             limits_table: format!("{name}-limits"),
             secret_prefix: "clawbridge".to_owned(),
+            upstreams: None,
         }
     }
 

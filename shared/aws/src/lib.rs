@@ -33,6 +33,9 @@ pub enum AwsError {
     /// A variable that Lambda always sets is missing or empty.
     #[error("the environment variable {0} is not set; Lambda sets it, and so does `clawbridge dev`")]
     MissingVariable(&'static str),
+    /// A variable is set to what cannot be used.
+    #[error("the environment variable {0}: {1}")]
+    InvalidVariable(&'static str, String),
     /// The embedded certificates could not be used.
     #[error("TLS could not be set up: {0}")]
     Tls(String),

@@ -179,6 +179,10 @@ codes! {
     InvalidCidr = "INVALID_CIDR",
     /// An allowed range that holds the address at which clouds hand out credentials.
     MetadataAddress = "METADATA_ADDRESS",
+    /// An answer of a stub's script that another one leaves nothing for.
+    NeverReached = "NEVER_REACHED",
+    /// A file that a stub's script names and that cannot be read.
+    FileUnreadable = "FILE_UNREADABLE",
 }
 
 impl fmt::Display for Code {

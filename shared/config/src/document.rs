@@ -30,7 +30,7 @@ const MAX_RANGES: usize = 64;
 /// The keys of a route.
 const ROUTE_KEYS: [&str; 8] = ["name", "source", "type", "filter", "tool", "input", "order", "order_on_parked"];
 /// The most TOML errors that are reported.
-const MAX_SYNTAX_ERRORS: usize = 20;
+pub(crate) const MAX_SYNTAX_ERRORS: usize = 20;
 
 /// Check the text of a bridge.toml: the configuration if it can be used, and all that is wrong or doubtful with it, in the
 /// order of the text. There is a configuration exactly if there is no error among the diagnostics.

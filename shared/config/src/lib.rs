@@ -21,6 +21,7 @@ mod node;
 mod reader;
 mod schema;
 mod signed;
+mod stub;
 mod template;
 mod tool;
 mod units;
@@ -38,6 +39,7 @@ pub use model::{
 };
 pub use schema::{MAX_VIOLATIONS, Schema, Violation};
 pub use signed::{SignedParts, SignedTemplate};
+pub use stub::{Asked, Content, Cut, Mismatch, Reply, Script, ScriptedAnswer, When, check_stub};
 pub use template::{HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, TemplateSyntaxError, UrlTemplate};
 pub use units::{ByteSize, Cidr, Timeout};
 pub use verify::{CompiledVerify, DoneError, Retention, Settle, Verify};

@@ -306,7 +306,7 @@ fn rest_body(
 }
 
 /// A field that takes one of a few words.
-pub(super) fn word<T: Copy>(
+pub(crate) fn word<T: Copy>(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
     key: &str,

@@ -1,8 +1,9 @@
 //! One call.
 
 use crate::classify::{Answer, classify, unexpected};
-use crate::client::{Clients, Received, exchange};
+use crate::client::{Clients, Received, Via, exchange};
 use crate::credentials::Credentials;
+use crate::elsewhere::{StandIns, Upstreams, failure};
 use crate::graphql;
 use crate::pages::Walk;
 use crate::quota::{Quota, quota, request_id};
@@ -71,6 +72,8 @@ pub struct Deployment {
     pub bridge_url: Arc<str>,
     /// What stands for the first part of secrets' names, `clawbridge` in bridge.toml: one document serves several stacks.
     pub secret_prefix: Arc<str>,
+    /// Where calls are led instead of to their upstreams: never in AWS.
+    pub upstreams: Option<Upstreams>,
 }
 
 impl Deployment {
@@ -129,6 +132,35 @@ impl Caller {
     }
 }
 
+impl Caller {
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    pub(crate) fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    fn stand_ins(&self) -> StandIns {
+        self.deployment.upstreams.as_ref().map_or(StandIns::Never, Upstreams::stand_ins)
+    }
+
+    async fn credentials(&self, tool: &CompiledTool) -> Result<Credentials, TaskError> {
+        match self.stand_ins() {
+            StandIns::Always => Ok(Credentials::stand_ins(tool)),
+            StandIns::Missing => {
+                let read = Credentials::read(&self.secrets, &self.deployment, tool).await;
+                Ok(read.unwrap_or_else(|_| Credentials::stand_ins(tool)))
+            }
+            StandIns::Never => Credentials::read(&self.secrets, &self.deployment, tool).await,
+        }
+    }
+}
+
 /// A call that is under way.
 struct Call<'a> {
     caller: &'a Caller,
@@ -167,7 +199,7 @@ impl Call<'_> {
         let caller = self.caller;
         let seen = with_callback(self.tool, input, callback)?;
         let prepared = Prepared::new(&caller.clients, &caller.deployment.bridge_url, self.tool, &seen, task)?;
-        self.credentials = Credentials::read(&caller.secrets, &caller.deployment, self.tool).await?;
+        self.credentials = caller.credentials(self.tool).await?;
         let mut page = match paged(self.tool) {
             Some((declared, programs)) => self.pages(&prepared, declared, programs).await?,
             None => self.fetch(&prepared).await?,
@@ -230,6 +262,9 @@ impl Call<'_> {
         };
         self.has_renewed = true;
         let caller = self.caller;
+        if caller.stand_ins() == StandIns::Always {
+            return Err(refused);
+        }
         match self.credentials.newer(&caller.secrets, &caller.deployment, self.tool).await {
             Some(newer) => {
                 self.credentials = newer;
@@ -241,13 +276,18 @@ impl Call<'_> {
 
     async fn exchange(&mut self, request: &Prepared) -> Result<Page, TaskError> {
         let now = Timestamp::now();
-        let complete = request.with(self.tool, &self.credentials, now)?;
+        let mut complete = request.with(self.tool, &self.credentials, now)?;
         let mut redaction = self.credentials.redaction(self.tool);
         redaction.add(complete.signature.as_deref().unwrap_or_default());
         let clients = &self.caller.clients;
-        let client = match &self.tool.tool().tls {
-            Some(tls) => clients.get_identified(request.via, tls, &self.credentials.identity)?,
-            None => clients.get(request.via)?,
+        let elsewhere = self.caller.deployment.upstreams.as_ref().filter(|_| request.via != Via::Inside);
+        let client = match (elsewhere, &self.tool.tool().tls) {
+            (Some(upstreams), _) => {
+                upstreams.lead(&mut complete, self.tool)?;
+                clients.get(Via::Elsewhere)?
+            }
+            (None, Some(tls)) => clients.get_identified(request.via, tls, &self.credentials.identity)?,
+            (None, None) => clients.get(request.via)?,
         };
         let limit = time_left(self.end)?;
         self.called.requests += 1;
@@ -257,6 +297,9 @@ impl Call<'_> {
             builder = builder.body(body);
         }
         let received = exchange(builder, self.room).await?;
+        if let Some(error) = elsewhere.and_then(|_| failure(&received.headers)) {
+            return Err(error);
+        }
         self.note(&received, &redaction, now);
         understand(self.tool, received, redaction, Timestamp::now())
     }

@@ -38,6 +38,8 @@ pub(crate) enum Via {
     Fresh,
     /// The bridge itself.
     Inside,
+    /// What stands in the upstreams' place on this machine, each time over a connection of its own.
+    Elsewhere,
 }
 
 /// The clients, built when they are needed.
@@ -47,6 +49,7 @@ pub(crate) struct Clients {
     shared: Arc<OnceLock<Client>>,
     fresh: Arc<OnceLock<Client>>,
     inside: Arc<OnceLock<Client>>,
+    elsewhere: Arc<OnceLock<Client>>,
     /// Those with a client certificate or an authority of their own: one for each, as long as its secrets are what they were.
     identified: Arc<Mutex<Vec<Identified>>>,
 }
@@ -66,6 +69,7 @@ impl Clients {
             shared: Arc::default(),
             fresh: Arc::default(),
             inside: Arc::default(),
+            elsewhere: Arc::default(),
             identified: Arc::default(),
         }
     }
@@ -92,6 +96,7 @@ impl Clients {
             Via::Shared => &self.shared,
             Via::Fresh => &self.fresh,
             Via::Inside => &self.inside,
+            Via::Elsewhere => &self.elsewhere,
         };
         if let Some(client) = slot.get() {
             return Ok(client.clone());
@@ -129,6 +134,7 @@ impl Clients {
             Via::Shared => (8, true),
             Via::Fresh => (0, true),
             Via::Inside => (8, false),
+            Via::Elsewhere => (0, false),
         };
         build(idle_connections, guard.then(|| GuardedResolver { config: self.config.clone() }), None, tls)
     }

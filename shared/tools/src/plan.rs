@@ -91,7 +91,7 @@ mod tests {
         let text = format!("[tools.t]\nurl = \"https://a.example/v1/{{id}}?x=1\"\n{tool}\n");
         let (config, diagnostics) = check(&text);
         let config = config.unwrap_or_else(|| panic!("{diagnostics:?}")).compile().expect("a configuration");
-        let deployment = Deployment { bridge_url: "".into(), secret_prefix: "clawbridge".into() };
+        let deployment = Deployment { bridge_url: "".into(), secret_prefix: "clawbridge".into(), upstreams: None };
         let config = Arc::new(config);
         Plan::new(&config, &deployment, config.tool("t").expect("a tool"), input, "task_1", NOW)
     }

@@ -18,7 +18,7 @@ const SHORTEST_SECRET: usize = 6;
 const LONGEST_SPELLING: usize = 6;
 
 /// What stands where a secret stood.
-const REDACTED: &str = "[redacted]";
+pub(crate) const REDACTED: &str = "[redacted]";
 
 /// Removes credentials from text. Debug output does not show them.
 #[derive(Clone, Default)]

@@ -212,6 +212,13 @@ pub(crate) fn set_parameter(url: &mut Url, name: &str, value: &str) {
     url.set_query(Some(&query));
 }
 
+/// `text`, percent-encoded but for unreserved characters.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    push_encoded(&mut encoded, text);
+    encoded
+}
+
 /// Appends `text`, percent-encoded but for unreserved characters (RFC 3986, section 2.3).
 fn push_encoded(out: &mut String, text: &str) {
     for byte in text.bytes() {

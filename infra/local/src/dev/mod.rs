@@ -13,6 +13,8 @@ mod watch;
 use crate::cli::{DevArgs, Global};
 use crate::failure::Failure;
 use crate::stack::Stack;
+use crate::upstreams::{Opened, Tools, View, WayOut};
+use aws_sdk_secretsmanager::Client as SecretsClient;
 use bytes::Bytes;
 use clawbridge_aws::{Environment, sdk_config};
 use clawbridge_journal::Level;
@@ -21,6 +23,8 @@ use clawbridge_local_aws::mapping::{BatchOutcome, Mapping, MappingConfig, Notice
 use clawbridge_local_aws::{LocalAws, OpenError, State};
 use clawbridge_queue::Queue;
 use clawbridge_registry::Registry;
+use clawbridge_secrets::{Ages, Secrets};
+use clawbridge_tools::{Deployment, StandIns};
 use clawbridge_webhook::{Settings as WebhookSettings, Webhook};
 use clawbridge_worker::{Settings as WorkerSettings, Worker};
 use echo::{Echo, json_response};
@@ -46,22 +50,36 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     let state = state(args);
     let local = open(&state)?;
     let (public, private) = listeners(args).await?;
-    let stack = Stack { told_url: args.public_url.clone(), ..Stack::local(&url(&private)?, &url(&public)?) };
+    let mut stack = Stack { told_url: args.public_url.clone(), ..Stack::local(&url(&private)?, &url(&public)?) };
     local.sqs().set_base_url(stack.endpoint_url.as_deref().unwrap_or_default());
-
-    let (stop_work, work_stopped) = signal::channel(false);
-    let (stop_services, services_stopped) = signal::channel(false);
-    let echo = Echo::default();
-    let services =
-        tokio::spawn(local.clone().serve(private, pages(echo, stack.clone(), show), until(services_stopped)));
 
     let environment = Environment::local(stack.endpoint_url.as_deref().unwrap_or_default());
     let config = sdk_config(&environment).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
     let tables = aws_sdk_dynamodb::Client::new(&config);
+    let registry = Registry::new(tables.clone(), stack.registry_table.clone());
+    let upstreams =
+        match Opened::open(&args.upstreams, StandIns::Missing, || way_out(SecretsClient::new(&config), &stack))? {
+            Some(opened) => {
+                let tell = Arc::new(move |level, text: &str| show.upstream(level, text));
+                Some(opened.start(Tools::InUse(registry.clone()), tell).await?)
+            }
+            None => None,
+        };
+    stack.upstreams = upstreams.as_ref().map(|running| running.led_to());
+    let view = upstreams.as_ref().map(|running| running.view()).unwrap_or_default();
+
+    let (stop_work, work_stopped) = signal::channel(false);
+    let (stop_services, services_stopped) = signal::channel(false);
+    let echo = Echo::default();
+    let services = tokio::spawn(local.clone().serve(
+        private,
+        pages(echo, stack.clone(), view.clone(), show),
+        until(services_stopped),
+    ));
+
     provision::provision(&local, &tables, &stack, Duration::from_secs(args.visibility)).await?;
     provision::callback_key(&aws_sdk_secretsmanager::Client::new(&config), &stack).await?;
 
-    let registry = Registry::new(tables, stack.registry_table.clone());
     let mut bridge_toml = watch::BridgeToml::new(args.config.clone(), registry.clone(), local.clone(), stack.clone());
     let applied = bridge_toml.apply().await?;
 
@@ -85,6 +103,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         bridge_url: stack.endpoint_url.clone().unwrap_or_default(),
         public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()).unwrap_or_default(),
         secret_prefix: stack.secret_prefix.clone(),
+        upstreams: upstreams.as_ref().map(|running| running.upstreams()),
     };
     let worker = Worker::new(&environment, worker).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
 
@@ -95,13 +114,14 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     if let State::Dir(dir) = &state {
         remember(dir, &stack)?;
     }
-    banner(global.json, args, &state, &stack, &applied);
+    banner(global.json, args, &state, &stack, &applied, &view);
 
     let gateway = tokio::spawn(gateway.serve(public, until(work_stopped.clone())));
     let work = tokio::spawn(work.run(until(work_stopped.clone())));
     let interactive = tokio::spawn(interactive.run(until(work_stopped.clone())));
     let watcher = tokio::spawn(bridge_toml.watch(show, until(work_stopped.clone())));
-    let every = Duration::from_secs(args.catch_up_every);
+    // Where no call is to leave this machine, nobody is asked for what was missed either.
+    let every = Duration::from_secs(if view.is_way_out() { args.catch_up_every } else { 0 });
     let schedule = tokio::spawn(schedule::catch_up(every, registry, queue, show, until(work_stopped)));
 
     interrupted().await;
@@ -109,6 +129,9 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     // The gateway and the mappings first: what they still run needs the services.
     stop_work.send_replace(true);
     let (_, cut, also_cut, _, _) = tokio::join!(gateway, work, interactive, watcher, schedule);
+    if let Some(running) = upstreams {
+        running.stop(UPSTREAMS_DRAIN).await;
+    }
     stop_services.send_replace(true);
     drop(services.await);
     let cut = cut.unwrap_or(0) + also_cut.unwrap_or(0);
@@ -116,6 +139,16 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         show.note(&format!("{cut} invocations were cut off; their messages come again at the next start"), Level::Warn);
     }
     Ok(())
+}
+
+/// How long what stands in the upstreams' place may go on when nobody waits for it any more.
+const UPSTREAMS_DRAIN: Duration = Duration::from_secs(2);
+
+/// The way to the upstreams for a recorder. It reads secrets as the worker does, only for client certificates.
+fn way_out(client: SecretsClient, stack: &Stack) -> WayOut {
+    let secrets = Secrets::new(client, Ages::default());
+    let secret_prefix = stack.secret_prefix.as_str().into();
+    WayOut { secrets, deployment: Deployment { bridge_url: "".into(), secret_prefix, upstreams: None } }
 }
 
 fn state(args: &DevArgs) -> State {
@@ -162,11 +195,23 @@ async fn until(mut stopped: signal::Receiver<bool>) {
 type Page = BoxFuture<'static, Response<Bytes>>;
 
 /// What the private port shows beside the AWS services.
-fn pages(echo: Echo, stack: Stack, show: Show) -> impl Fn(Request<Bytes>) -> Page + Send + Sync + 'static {
+fn pages(
+    echo: Echo,
+    stack: Stack,
+    upstreams: View,
+    show: Show,
+) -> impl Fn(Request<Bytes>) -> Page + Send + Sync + 'static {
     move |request| {
         let path = request.uri().path();
         let response = match path {
             "/" if request.method() == Method::GET => json_response(StatusCode::OK, &json!(stack)),
+            "/__stub" if request.method() == Method::GET => match upstreams.page() {
+                Some(page) => json_response(StatusCode::OK, &page),
+                None => {
+                    let message = "tools call their upstreams: start dev with --stub, --replay or --record";
+                    json_response(StatusCode::NOT_FOUND, &json!({"message": message}))
+                }
+            },
             path if path == "/echo" || path.starts_with("/echo/") => echo.answer(&request, &show),
             _ => json_response(StatusCode::NOT_FOUND, &json!({"message": "Not Found"})),
         };
@@ -258,9 +303,9 @@ fn remember(dir: &Path, stack: &Stack) -> Result<(), Failure> {
         .map_err(|error| Failure::new("STATE_UNAVAILABLE", format!("{}: {error}", path.display())))
 }
 
-fn banner(json_lines: bool, args: &DevArgs, state: &State, stack: &Stack, applied: &watch::Applied) {
+fn banner(json_lines: bool, args: &DevArgs, state: &State, stack: &Stack, applied: &watch::Applied, upstreams: &View) {
     if json_lines {
-        let line = json!({"kind": "dev.ready", "stack": stack, "config_version": applied.version});
+        let line = json!({"kind": "dev.ready", "stack": stack, "config_version": applied.version, "upstreams": upstreams.summary()});
         println!("{line}");
         return;
     }
@@ -278,6 +323,9 @@ fn banner(json_lines: bool, args: &DevArgs, state: &State, stack: &Stack, applie
     match &applied.summary {
         Some(summary) => println!("  config     {summary}"),
         None => println!("  config     none: there is no {}; events are stored and go nowhere", args.config.display()),
+    }
+    if let Some(summary) = upstreams.summary() {
+        println!("  tools      {summary}; {private}/__stub shows the calls");
     }
     for source in &applied.sources_made {
         println!(

@@ -40,6 +40,15 @@ impl Show {
         self.line("echo", &format!("{method} {path}  {}{note}", shortened(&body, 160)), Level::Info);
     }
 
+    /// Shows what stands in the upstreams' place at work. Where journal lines are wanted, only what is wrong is a line of its own.
+    pub(crate) fn upstream(&self, level: Level, text: &str) {
+        match (self.json, level) {
+            (true, Level::Info) => {}
+            (true, Level::Warn | Level::Error) => self.note(text, level),
+            (false, _) => self.line("upstream", text, level),
+        }
+    }
+
     /// Shows a line of the local stack itself. Lambda has no such lines; their kind is `dev.note`.
     pub(crate) fn note(&self, text: &str, level: Level) {
         if self.json {

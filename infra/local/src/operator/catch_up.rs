@@ -23,7 +23,8 @@ pub(crate) async fn run(global: &Global, args: &CatchUpArgs) -> Result<(), Failu
     let log = config.config().catch_up.get(&args.name).ok_or_else(|| unknown(&args.name))?;
 
     let secrets = Secrets::new(reached.secrets.clone(), Ages::default());
-    let deployment = Deployment { bridge_url: "".into(), secret_prefix: reached.stack.secret_prefix.as_str().into() };
+    let secret_prefix = reached.stack.secret_prefix.as_str().into();
+    let deployment = Deployment { bridge_url: "".into(), secret_prefix, upstreams: None };
     let token = credential(&secrets, &deployment, log.secret()).await.map_err(|error| failed(&error.into()))?;
     let now = Timestamp::now();
     let since = now.minus(args.since);

@@ -6,11 +6,15 @@ use super::table;
 use crate::cli::{Global, ToolCallArgs, ToolsCommand};
 use crate::failure::Failure;
 use crate::out::say;
+use crate::stack::LedTo;
+use crate::upstreams::{Opened, Running, Tools, WayOut};
+use clawbridge_aws::{Environment, sdk_config};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Carrier, Compiled, CompiledTool, Effect, Tool, check};
+use clawbridge_journal::Level;
 use clawbridge_secrets::{Ages, Secrets};
 use clawbridge_tasks::{Class, Code, TaskError};
-use clawbridge_tools::{Called, Caller, Deployment, Plan};
+use clawbridge_tools::{Called, Caller, Deployment, Plan, StandIns, Upstreams};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::Path;
@@ -175,19 +179,34 @@ async fn call(global: &Global, args: &ToolCallArgs) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    if tool.tool().effect == Effect::Unsafe && !args.yes {
+    // Where a script or a recording answers, nobody acts, and neither a stack nor a secret is needed.
+    let is_own = args.upstreams.stub.is_some() || args.upstreams.replay.is_some();
+    let reached = match read.reached {
+        None if !is_own => Some(Reached::stack(global).await?),
+        reached => reached,
+    };
+    let led_to = reached.as_ref().and_then(|reached| reached.stack.upstreams.as_ref());
+    let is_real = args.upstreams.record.is_some() || !is_own && led_to.is_none_or(|led_to| led_to.is_way_out);
+    if tool.tool().effect == Effect::Unsafe && !args.yes && is_real {
         let message = format!(
             "{} acts each time that it is called (effect = \"unsafe\"); --dry-run shows the request, --yes makes it",
             args.name
         );
         return Err(Failure::negative("UNSAFE_TOOL", message));
     }
-    let reached = match read.reached {
-        Some(reached) => reached,
-        None => Reached::stack(global).await?,
+    let deployment = deployment(reached.as_ref());
+    let secrets = match &reached {
+        Some(reached) => Secrets::new(reached.secrets.clone(), Ages::default()),
+        None => no_secrets()?,
     };
-    let secrets = Secrets::new(reached.secrets.clone(), Ages::default());
-    let caller = Caller::new(read.config.clone(), secrets, deployment(Some(&reached)));
+    let running = elsewhere(args, &read.config, &secrets, &deployment).await?;
+    let upstreams = match (&running, led_to) {
+        (Some(running), _) => Some(running.upstreams()),
+        // What `dev` does not call is not called from here either.
+        (None, Some(led_to)) => Some(of_stack(led_to)?),
+        (None, None) => None,
+    };
+    let caller = Caller::new(read.config.clone(), secrets, Deployment { upstreams, ..deployment });
     let started = Instant::now();
     let called = caller.call(tool, &input, &id, LONGEST).await;
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -196,7 +215,46 @@ async fn call(global: &Global, args: &ToolCallArgs) -> Result<(), Failure> {
     } else {
         print_called(&called, ms);
     }
+    if let Some(running) = running {
+        let view = running.view();
+        // What the call did not wait for any more is still recorded.
+        running.stop(LONGEST).await;
+        if view.unrecorded() > 0 {
+            let message = "the call was made, and not all of its exchanges were recorded";
+            return Err(Failure::negative("NOT_RECORDED", message));
+        }
+    }
     called.answer.map(drop).map_err(|error| refused(&error))
+}
+
+/// What the command line puts in the upstreams' place.
+async fn elsewhere(
+    args: &ToolCallArgs,
+    config: &Arc<Compiled>,
+    secrets: &Secrets,
+    deployment: &Deployment,
+) -> Result<Option<Running>, Failure> {
+    let way_out = || WayOut { secrets: secrets.clone(), deployment: deployment.clone() };
+    let Some(opened) = Opened::open(&args.upstreams, StandIns::Always, way_out)? else { return Ok(None) };
+    let tell = Arc::new(|level, text: &str| {
+        if level != Level::Info {
+            eprintln!("{text}");
+        }
+    });
+    opened.start(Tools::Of(config.clone()), tell).await.map(Some)
+}
+
+/// What stands in the upstreams' place for the running stack.
+fn of_stack(led_to: &LedTo) -> Result<Upstreams, Failure> {
+    let stand_ins = if led_to.is_way_out { StandIns::Never } else { StandIns::Missing };
+    Upstreams::new(&led_to.url, stand_ins).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))
+}
+
+/// Secrets for a call that reads none: there is no stack behind them.
+fn no_secrets() -> Result<Secrets, Failure> {
+    let nowhere = sdk_config(&Environment::local("http://127.0.0.1:9"));
+    let nowhere = nowhere.map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
+    Ok(Secrets::new(aws_sdk_secretsmanager::Client::new(&nowhere), Ages::default()))
 }
 
 /// The input on the command line: JSON, `@FILE`, or `-` for standard input.
@@ -232,7 +290,7 @@ fn deployment(reached: Option<&Reached>) -> Deployment {
         None => DEFAULT_LOCAL,
     };
     let secret_prefix = reached.map_or("clawbridge", |reached| &reached.stack.secret_prefix);
-    Deployment { bridge_url: bridge_url.into(), secret_prefix: secret_prefix.into() }
+    Deployment { bridge_url: bridge_url.into(), secret_prefix: secret_prefix.into(), upstreams: None }
 }
 
 fn print_plan(plan: &Plan) {
