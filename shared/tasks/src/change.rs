@@ -374,7 +374,7 @@ mod tests {
             Verdict::Run if lane::comes_back(record.state) && choice % 2 == 1 => {
                 Some(Change::back(record, lane::replay(&ask), POLICY, "w", now))
             }
-            Verdict::Run if record.state == State::Queued && choice % 7 == 0 => {
+            Verdict::Run if record.state == State::Queued && choice.is_multiple_of(7) => {
                 Some(Change::kept(record, POLICY, "w", now))
             }
             Verdict::Run => Some(Change::claim(record, &ask, POLICY, "w", now)),

@@ -214,7 +214,7 @@ mod tests {
         let services = Services::start().await.expect("services");
         let mut client = Client::connect(services.stack.address).await.expect("a client");
         let tables = client.call("DynamoDB_20120810.ListTables", &json!({})).await.expect("tables");
-        assert_eq!(tables["TableNames"], json!(["bench-events", "bench-registry", "bench-tasks"]));
+        assert_eq!(tables["TableNames"], json!(["bench-events", "bench-limits", "bench-registry", "bench-tasks"]));
         for (name, indexes) in [("bench-events", 1), ("bench-tasks", 2), ("bench-registry", 0)] {
             let table =
                 client.call("DynamoDB_20120810.DescribeTable", &json!({"TableName": name})).await.expect("a table");
