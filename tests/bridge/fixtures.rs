@@ -142,6 +142,7 @@ fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
         limits_table: "clawbridge-limits".into(),
         registry_table: "clawbridge-registry".into(),
         bridge_url: bridge.private.clone(),
+        metrics_namespace: None,
         public_url: String::new(),
         secret_prefix: "clawbridge".into(),
         upstreams: None,

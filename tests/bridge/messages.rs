@@ -147,6 +147,7 @@ fn worker(bridge: &Bridge) -> Worker {
         limits_table: "clawbridge-limits".into(),
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),
+        metrics_namespace: None,
         public_url: String::new(),
         secret_prefix: "clawbridge".into(),
         upstreams: None,

@@ -291,6 +291,7 @@ async fn an_order_costs_seven_calls_of_tables_and_queue_and_no_order_costs_none(
         limits_table: "clawbridge-limits".into(),
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),
+        metrics_namespace: None,
         public_url: String::new(),
         upstreams: None,
         secret_prefix: "clawbridge".into(),

@@ -1,6 +1,6 @@
 //! Tools against APIs that misbehave: what becomes of the task, whether it is called again, what is kept.
 
-use crate::support::work::{ALLOW, attempts, bridge, decisions, ended, send, show, tool};
+use crate::support::work::{ALLOW, attempts, bridge, decisions, ended, scripted, send, show, tool};
 use crate::support::{Call, Reply, Stub, run};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -461,4 +461,29 @@ async fn an_answer_is_projected_to_what_an_agent_needs_before_it_is_checked() {
         assert!(error["message"].as_str().is_some_and(|text| text.contains(says)), "{name}: {error}");
         assert!(error["evidence"].as_str().is_some_and(|text| text.contains("in_1")), "{name}: {error}");
     }
+}
+
+#[tokio::test]
+async fn each_attempt_is_one_line_with_what_went_over_the_wire() {
+    let named = |status, id: &str| {
+        let headers = vec![("content-type".into(), "application/json".into()), ("x-request-id".into(), id.into())];
+        Reply::With(status, headers, "{\"ok\":1}".into())
+    };
+    let stub = scripted(&[("/call", vec![named(503, "req_1"), named(200, "req_2")])]).await;
+    let config = tool("call", "POST", &format!("{}/call", stub.url), "idempotency_header = \"X-Key\"") + ALLOW;
+    let bridge = bridge(&config).await;
+    send(&bridge, "call", json!({"n": 1})).await;
+    ended(&bridge, "call").await;
+    let lines = attempts(&bridge, "call");
+    let seen: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let wire = ["upstream_request_id", "requests", "sent_bytes", "received_bytes", "status"];
+            (line["decision"].clone(), wire.map(|name| line[name].clone()))
+        })
+        .collect();
+    let expected = |decision: &str, id: &str, status: u16| {
+        (json!(decision), [json!(id), json!(1), json!(r#"{"n":1}"#.len()), json!(8), json!(status)])
+    };
+    assert_eq!(seen, [expected("retry", "req_1", 503), expected("succeeded", "req_2", 200)]);
 }

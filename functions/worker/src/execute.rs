@@ -4,11 +4,12 @@ use crate::guard::{self, Report};
 use crate::{Loaded, Trouble, Worker, job};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{CompiledTool, CompiledVerify, Effect};
-use clawbridge_journal::{Decision, Entry};
+use clawbridge_journal::{Decision, Entry, Wire};
 use clawbridge_queue::{Decision as Wanted, Message, Priority, SubmitMessage, TaskMessage};
 use clawbridge_tasks::machine::{Ask, Finding, Policy, SHORTEST_CALL, Verify, Wish, time_for_call};
 use clawbridge_tasks::receipt::{Answer, Call, Done, Note, Receipt, Step, What};
 use clawbridge_tasks::{By, Class, Code, NewTask, Origin, Record, State, StoreError, TaskError, task_id};
+use clawbridge_tools::Called;
 use std::time::{Duration, Instant};
 
 /// Left of an invocation when a call must have ended: room for the finishing write and the answer.
@@ -72,10 +73,13 @@ impl Worker {
     ) -> Result<(), Trouble> {
         let mut step = receipt.begin(Timestamp::now());
         let mut report = None;
+        let mut wire = None;
         let is_due = TaskMessage { priority: message.priority, ..TaskMessage::due(&message.task) } == *message;
         loop {
             for note in receipt.notes() {
-                tell(&note, &message.task);
+                // What went over the wire belongs to the line of the decision that came of it.
+                let seen = if matches!(note.what, What::Closed { .. }) { wire.take() } else { None };
+                tell(&note, &message.task, seen.as_ref());
             }
             let done = match step {
                 Step::Read => Done::Read(self.tasks.get(&message.task).await?.map(Box::new)),
@@ -93,8 +97,8 @@ impl Worker {
                     Done::Wrote(landed)
                 }
                 Step::Call(record) => {
-                    let (done, told) = self.call(loaded, &record, deadline).await;
-                    report = told;
+                    let (done, told, seen) = self.call(loaded, &record, deadline).await;
+                    (report, wire) = (told, seen);
                     done
                 }
                 Step::Look(record) => look(loaded, &record, deadline).await,
@@ -126,33 +130,39 @@ impl Worker {
     }
 
     /// Makes the call that was claimed, if its upstream's limit and circuit leave it to.
-    async fn call(&self, loaded: &Loaded, record: &Record, deadline: Timestamp) -> (Done, Option<Report>) {
+    async fn call(
+        &self,
+        loaded: &Loaded,
+        record: &Record,
+        deadline: Timestamp,
+    ) -> (Done, Option<Report>, Option<Seen>) {
         let failed =
             |error: TaskError, ms: u64| Done::Called(Call { answer: Answer::Final(Err(error)), status: None, ms });
         let Some(tool) = loaded.config.tool(&record.tool) else {
-            return (failed(unknown_tool(&record.tool), 0), None);
+            return (failed(unknown_tool(&record.tool), 0), None, None);
         };
         let started = Instant::now();
         let leave = match self.leave(tool).await {
             Ok(leave) => leave,
-            Err(error) => return (Done::NotCalled(error), None),
+            Err(error) => return (Done::NotCalled(error), None, None),
         };
         let callback = match self.callback(tool, record).await {
             Ok(callback) => callback,
-            Err(error) => return (failed(error, since(started)), leave.map(guard::unused)),
+            Err(error) => return (failed(error, since(started)), leave.map(guard::unused), None),
         };
         let end = deadline.minus(RESERVE);
         let Some(left) = time_for_call(record, tool.tool().timeout.duration(), Timestamp::now(), end) else {
             // Another invocation has more time.
-            return (Done::NotCalled(no_time_left()), leave.map(guard::unused));
+            return (Done::NotCalled(no_time_left()), leave.map(guard::unused), None);
         };
         let called = loaded.caller.call_back(tool, &record.input, &record.id, left, callback.as_deref()).await;
         let report = leave.map(|leave| guard::told(leave, &called));
+        let seen = Seen::of(&called);
         let answer = match tool.job() {
             Some(job) => job::begun(tool, job, record, called.answer),
             None => Answer::Final(called.answer),
         };
-        (Done::Called(Call { status: called.status, answer, ms: since(started) }), report)
+        (Done::Called(Call { status: called.status, answer, ms: since(started) }), report, seen)
     }
 }
 
@@ -245,8 +255,36 @@ fn no_time_left() -> TaskError {
     TaskError::unsent(Code::Timeout, Class::Transient, "the invocation or the lease had no time left for the call")
 }
 
+/// What went over the wire in one attempt.
+struct Seen {
+    request_id: Option<String>,
+    requests: u32,
+    sent_bytes: u64,
+    received_bytes: u64,
+}
+
+impl Seen {
+    fn of(called: &Called) -> Option<Seen> {
+        (called.requests > 0).then(|| Seen {
+            request_id: called.request_id.clone(),
+            requests: called.requests,
+            sent_bytes: called.sent_bytes,
+            received_bytes: called.received_bytes,
+        })
+    }
+
+    fn wire(&self) -> Wire<'_> {
+        Wire {
+            upstream_request_id: self.request_id.as_deref().map(|id| clawbridge_journal::shortened(id, 128)),
+            requests: self.requests,
+            sent_bytes: self.sent_bytes,
+            received_bytes: self.received_bytes,
+        }
+    }
+}
+
 /// The line of what happened.
-fn tell(note: &Note, task: &str) {
+fn tell(note: &Note, task: &str, seen: Option<&Seen>) {
     let mut retry_in_ms = None;
     let in_line;
     let (decision, code, reason) = match &note.what {
@@ -295,6 +333,7 @@ fn tell(note: &Note, task: &str) {
         reason: reason.map(|reason| clawbridge_journal::shortened(reason, 300)),
         ms: note.ms,
         retry_in_ms,
+        wire: seen.map(Seen::wire),
     });
 }
 

@@ -60,6 +60,7 @@ impl Worker {
             reason: Some(later.why.message()),
             ms: 0,
             retry_in_ms: Some(u64::try_from(Timestamp::now().until(later.at).as_millis()).unwrap_or(u64::MAX)),
+            wire: None,
         });
         Some(later.at)
     }

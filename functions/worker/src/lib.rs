@@ -48,6 +48,8 @@ pub struct Settings {
     pub bridge_url: String,
     /// `PUBLIC_URL`: where upstreams can reach the bridge, to answer later; else `BRIDGE_URL`.
     pub public_url: String,
+    /// `METRICS_NAMESPACE`: the CloudWatch namespace of the metrics in the log; none where it is not set.
+    pub metrics_namespace: Option<String>,
     /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,
     /// Where tools' calls are led instead of to their upstreams. Only tests set the variable, `UPSTREAMS`; AWS knows none.
@@ -131,6 +133,7 @@ impl Worker {
             registry_table: need("REGISTRY_TABLE")?,
             limits_table: need("LIMITS_TABLE")?,
             bridge_url: read("BRIDGE_URL").unwrap_or_default(),
+            metrics_namespace: read("METRICS_NAMESPACE"),
             public_url: read("PUBLIC_URL").or_else(|| read("BRIDGE_URL")).unwrap_or_default(),
             secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),
             upstreams: upstreams.map_err(|error| AwsError::InvalidVariable("UPSTREAMS", error.to_string()))?,
@@ -143,6 +146,9 @@ impl Worker {
     /// # Errors
     /// See [`sdk_config`].
     pub fn new(environment: &Environment, settings: Settings) -> Result<Worker, AwsError> {
+        if let Some(namespace) = settings.metrics_namespace {
+            clawbridge_journal::measure(namespace);
+        }
         let config = sdk_config(environment)?;
         let tables = aws_sdk_dynamodb::Client::new(&config);
         Ok(Worker {

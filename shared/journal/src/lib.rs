@@ -5,6 +5,7 @@
 //! `clawbridge dev` sets a [`Sink`] that shows the same entries to a person.
 
 use serde::Serialize;
+use serde_json::json;
 use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -171,6 +172,9 @@ pub enum Entry<'a> {
         /// Milliseconds until the next attempt.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
+        /// What went over the wire, where something did.
+        #[serde(flatten)]
+        wire: Option<Wire<'a>>,
     },
     /// A chain of tasks that feed on each other's events was cut.
     #[serde(rename = "event.too_many_hops")]
@@ -297,6 +301,20 @@ impl Entry<'_> {
     }
 }
 
+/// What one attempt sent and received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Wire<'a> {
+    /// What the upstream calls its last request: what its support asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_request_id: Option<&'a str>,
+    /// Requests: pages, and one more where a newer credential was tried.
+    pub requests: u32,
+    /// Bytes of the bodies sent.
+    pub sent_bytes: u64,
+    /// Bytes of the bodies received, as far as they were read.
+    pub received_bytes: u64,
+}
+
 /// Where entries go instead of standard output.
 pub type Sink = Box<dyn Fn(&Entry<'_>) + Send + Sync>;
 
@@ -307,6 +325,13 @@ pub fn set_sink(sink: Sink) -> bool {
     SINK.set(sink).is_ok()
 }
 
+static METRICS: OnceLock<String> = OnceLock::new();
+
+/// Makes the lines of tasks metrics as well, in this CloudWatch namespace. The first counts.
+pub fn measure(namespace: String) {
+    drop(METRICS.set(namespace));
+}
+
 /// Writes one line. A log that cannot be written is not a reason to fail the work, so errors are dropped here, on purpose.
 pub fn write(entry: &Entry<'_>) {
     if let Some(sink) = SINK.get() {
@@ -314,7 +339,7 @@ pub fn write(entry: &Entry<'_>) {
         return;
     }
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    let line = line(entry, millis);
+    let line = measured(entry, millis, METRICS.get().map(String::as_str));
     let mut out = std::io::stdout().lock();
     drop(out.write_all(&line));
 }
@@ -322,14 +347,39 @@ pub fn write(entry: &Entry<'_>) {
 /// The line, newline included: the entry's fields after `at` (milliseconds since the epoch) and `level`.
 #[must_use]
 pub fn line(entry: &Entry<'_>, at_millis: u64) -> Vec<u8> {
+    measured(entry, at_millis, None)
+}
+
+/// As [`line`]; with a namespace, what came of a task is a metric as well: `Outcomes`, and `ms` where an upstream was asked, by tool and decision.
+///
+/// The embedded metric format: CloudWatch reads the line that is written anyway, so metrics cost no call.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+#[must_use]
+pub fn measured(entry: &Entry<'_>, at_millis: u64, namespace: Option<&str>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Line<'a, 'b> {
         at: u64,
         level: Level,
         #[serde(flatten)]
         entry: &'a Entry<'b>,
+        #[serde(rename = "Outcomes", skip_serializing_if = "Option::is_none")]
+        outcomes: Option<u8>,
+        #[serde(rename = "_aws", skip_serializing_if = "Option::is_none")]
+        aws: Option<serde_json::Value>,
     }
-    let mut line = serde_json::to_vec(&Line { at: at_millis, level: entry.level(), entry }).unwrap_or_default();
+    let aws = match (entry, namespace) {
+        (Entry::TaskAttempt { ms, .. }, Some(namespace)) => {
+            let mut metrics = vec![json!({"Name": "Outcomes", "Unit": "Count"})];
+            if *ms > 0 {
+                metrics.push(json!({"Name": "ms", "Unit": "Milliseconds"}));
+            }
+            let directive = json!({"Namespace": namespace, "Dimensions": [["tool", "decision"]], "Metrics": metrics});
+            Some(json!({"Timestamp": at_millis, "CloudWatchMetrics": [directive]}))
+        }
+        _ => None,
+    };
+    let line = Line { at: at_millis, level: entry.level(), entry, outcomes: aws.as_ref().map(|_| 1), aws };
+    let mut line = serde_json::to_vec(&line).unwrap_or_default();
     line.push(b'\n');
     line
 }
@@ -369,6 +419,7 @@ mod tests {
             reason: None,
             ms: 12,
             retry_in_ms: Some(800),
+            wire: Some(Wire { upstream_request_id: Some("req_9"), requests: 1, sent_bytes: 20, received_bytes: 300 }),
         };
         let line = line(&entry, 7);
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
@@ -376,8 +427,47 @@ mod tests {
         assert_eq!(
             value,
             serde_json::json!({"at": 7, "level": "warn", "kind": "task.attempt", "task": "task_1", "tool": "record",
-                "event": "evt_1", "attempt": 2, "decision": "retry", "status": 503, "code": "UNAVAILABLE", "ms": 12, "retry_in_ms": 800})
+                "event": "evt_1", "attempt": 2, "decision": "retry", "status": 503, "code": "UNAVAILABLE", "ms": 12, "retry_in_ms": 800,
+                "upstream_request_id": "req_9", "requests": 1, "sent_bytes": 20, "received_bytes": 300})
         );
+    }
+
+    #[test]
+    fn the_line_of_a_task_is_a_metric_where_there_is_a_namespace_and_no_other_line_is() {
+        let value = |entry: &Entry<'_>, namespace| -> serde_json::Value {
+            serde_json::from_slice(&measured(entry, 7, namespace)).expect("JSON")
+        };
+        let entry = |ms| Entry::TaskAttempt {
+            task: "task_1",
+            tool: "record",
+            event: "",
+            attempt: 1,
+            decision: Decision::Succeeded,
+            status: None,
+            code: None,
+            reason: None,
+            ms,
+            retry_in_ms: None,
+            wire: None,
+        };
+        let called = value(&entry(12), Some("Clawbridge/a"));
+        let directive = &called["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!((&called["_aws"]["Timestamp"], &directive["Namespace"]), (&json!(7), &json!("Clawbridge/a")));
+        // The specification wants each dimension and each metric as a member of the line.
+        for name in ["tool", "decision", "Outcomes", "ms"] {
+            assert!(
+                called.get(name).is_some() && directive.to_string().contains(&format!("{name:?}")),
+                "{name}: {called}"
+            );
+        }
+        assert_eq!(
+            value(&entry(0), Some("n"))["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().map(Vec::len),
+            Some(1)
+        );
+        let loaded = Entry::ConfigLoaded { version: 1 };
+        for plain in [value(&entry(12), None), value(&loaded, Some("n"))] {
+            assert!(plain.get("_aws").is_none() && plain.get("Outcomes").is_none(), "{plain}");
+        }
     }
 
     #[test]

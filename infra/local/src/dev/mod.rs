@@ -101,6 +101,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         registry_table: stack.registry_table.clone(),
         limits_table: stack.limits_table.clone(),
         bridge_url: stack.endpoint_url.clone().unwrap_or_default(),
+        metrics_namespace: None,
         public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()).unwrap_or_default(),
         secret_prefix: stack.secret_prefix.clone(),
         upstreams: upstreams.as_ref().map(|running| running.upstreams()),
