@@ -2,6 +2,7 @@
 
 use crate::support::{Bridge, program, root, run};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 fn readme() -> String {
@@ -87,4 +88,34 @@ fn the_example_of_a_test_passes_and_fails_when_the_tool_is_another() {
             Command::new("bash").arg("test.sh").current_dir(dir.path()).env("PATH", &path).output().expect("bash");
         assert_eq!(ran.status.success(), passes, "{ran:?}");
     }
+}
+
+/// All Rust of a folder and below it.
+fn sources(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() && entry.file_name().is_some_and(|name| name != "target") {
+            sources(&entry, into);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&std::fs::read_to_string(&entry).expect("text"));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_a_promise_names_is_there() {
+    let promises = std::fs::read_to_string(root().join("PROMISES.md")).expect("PROMISES.md");
+    let mut code = String::new();
+    for folder in ["functions", "infra", "shared", "tests"] {
+        sources(&root().join(folder), &mut code);
+    }
+    // A test's name is a sentence of words joined by underscores; a path before it names its file.
+    let is_sentence = |name: &&str| {
+        name.matches('_').count() >= 3
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let quoted = promises.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.rsplit("::").next());
+    let names: Vec<&str> = quoted.filter(is_sentence).collect();
+    assert!(names.len() > 80, "{} names", names.len());
+    let missing: Vec<&&str> = names.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
