@@ -21,11 +21,12 @@ use clawbridge_config::Compiled;
 use clawbridge_events::Events;
 use clawbridge_journal::Entry;
 use clawbridge_limits::Limits;
+use clawbridge_outbound::Outbound;
 use clawbridge_queue::{Message, Queues, SendError};
 use clawbridge_registry::{Registry, RegistryError};
 use clawbridge_secrets::{Ages, Secrets};
 use clawbridge_tasks::Tasks;
-use clawbridge_tools::{Caller, Deployment, Outbound, StandIns, Upstreams};
+use clawbridge_tools::{Caller, Deployment, StandIns, Upstreams};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use crate::github;
 use crate::plan::Attempt;
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{CatchUp, GithubLog};
-use clawbridge_tools::Received;
+use clawbridge_outbound::Received;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 

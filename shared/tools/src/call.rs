@@ -1,7 +1,6 @@
 //! One call.
 
 use crate::classify::{Answer, classify, unexpected};
-use crate::client::{Clients, Received, Via, exchange};
 use crate::credentials::Credentials;
 use crate::elsewhere::{StandIns, Upstreams, failure};
 use crate::graphql;
@@ -11,6 +10,7 @@ use crate::redact::Redaction;
 use crate::request::{Prepared, invalid};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Compiled, CompiledPages, CompiledTool, Effect, Pages, Violation};
+use clawbridge_outbound::{Clients, Received, Via, exchange};
 use clawbridge_secrets::Secrets;
 use clawbridge_tasks::{Class, Code, TaskError};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};

@@ -4,6 +4,7 @@ use crate::call::Deployment;
 use crate::redact::Redaction;
 use crate::sign::stand_in;
 use clawbridge_config::{Auth, Carrier, CompiledTool, Tls};
+use clawbridge_outbound::{Identity, unusable};
 use clawbridge_secrets::{SecretError, SecretValue, Secrets, Stage};
 use clawbridge_tasks::{Class, Code, TaskError};
 use std::fmt;
@@ -17,15 +18,6 @@ pub(crate) struct Credentials {
     pub(crate) key: Option<String>,
     /// What `tls` shows and trusts.
     pub(crate) identity: Identity,
-}
-
-/// Certificates and a key, as their secrets hold them: PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Identity {
-    /// The client's certificate chain and private key.
-    pub(crate) certificate: Option<SecretValue>,
-    /// The authorities' certificates.
-    pub(crate) authority: Option<SecretValue>,
 }
 
 impl fmt::Debug for Credentials {
@@ -168,10 +160,4 @@ fn readable(declared: &str, value: &SecretValue) -> Result<String, TaskError> {
         return Err(unusable(declared, "is empty or not a text that a header can carry"));
     }
     Ok(text.to_owned())
-}
-
-/// The secret that bridge.toml calls `declared` is not what the tool needs. `what` holds nothing of it.
-pub(crate) fn unusable(declared: &str, what: &str) -> TaskError {
-    let message = format!("the secret {declared} {what}; set it again: `clawbridge secret set {declared}`");
-    TaskError::unsent(Code::CredentialUnavailable, Class::Auth, message)
 }

@@ -178,11 +178,11 @@ pub(crate) fn failure(headers: &HeaderMap) -> Option<TaskError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Clients;
     use crate::credentials::Credentials;
     use crate::request::Prepared;
     use clawbridge_clock::Timestamp;
     use clawbridge_config::check;
+    use clawbridge_outbound::Clients;
     use clawbridge_tasks::{Class, Code};
     use serde_json::json;
 

@@ -1,13 +1,13 @@
 //! A call that was led elsewhere, passed on to its upstream under the rules of tools' calls; and what of it must not be told.
 
 use crate::call::Caller;
-use crate::client::{Received, Via, exchange};
 use crate::credentials::Credentials;
 use crate::elsewhere::Led;
 use crate::redact::{REDACTED, Redaction};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clawbridge_config::{Algorithm, Carrier, CompiledTool, Effect, Encoding, Sign};
+use clawbridge_outbound::{Received, Via, exchange};
 use clawbridge_tasks::TaskError;
 use reqwest::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap};
 use url::form_urlencoded;

@@ -3,30 +3,23 @@
 //! Around each call, in this order: input schema, credentials, request, classification of the answer, projection, output schema. Nothing is called that
 //! is not public unless allowed, redirects are not followed, answers are read to a bound.
 
-mod address;
 mod call;
 mod classify;
-mod client;
 mod credentials;
 mod elsewhere;
 mod forward;
 mod graphql;
-mod outbound;
 mod pages;
 mod plan;
 mod quota;
 mod redact;
 mod request;
 mod sign;
-mod tls;
 
-pub use address::is_public;
 pub use call::{Called, Caller, Deployment, check_output};
 pub use classify::{Answer, classify};
-pub use client::{Received, client_for_commands};
 pub use credentials::credential;
 pub use elsewhere::{Led, NotLoopback, StandIns, Upstreams, failure_header, is_ours};
-pub use outbound::Outbound;
 pub use plan::Plan;
 pub use quota::{Quota, quota, request_id};
 pub use redact::Redaction;

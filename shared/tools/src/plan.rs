@@ -1,12 +1,12 @@
 //! What a call would send, for a person to look at: the request as it is made, with what it must not tell masked.
 
 use crate::call::{Deployment, check_input, paged};
-use crate::client::{Clients, USER_AGENT};
 use crate::credentials::Credentials;
 use crate::pages::Walk;
 use crate::request::{Prepared, host, invalid};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Compiled, CompiledTool};
+use clawbridge_outbound::{Clients, USER_AGENT};
 use clawbridge_tasks::TaskError;
 use serde::Serialize;
 use serde_json::Value;

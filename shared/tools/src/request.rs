@@ -1,12 +1,12 @@
 //! A tool's request: what its declaration makes of an input, and what its secrets add to that.
 
-use crate::client::{Clients, Via};
-use crate::credentials::{Credentials, required, unusable};
+use crate::credentials::{Credentials, required};
 use crate::sign::{signature, timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Auth, Carrier, CompiledSign, CompiledTool, Effect, Sign, SignedParts};
+use clawbridge_outbound::{Clients, Via, unusable};
 use clawbridge_tasks::{Class, Code, TaskError};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};

@@ -289,7 +289,7 @@ pub(crate) async fn exchange(address: &str, bytes: &[u8]) -> (u16, String) {
 
 /// A client for this machine.
 pub(crate) fn client() -> reqwest::Client {
-    clawbridge_tools::client_for_commands(std::time::Duration::from_secs(60)).expect("a client")
+    clawbridge_outbound::client_for_commands(std::time::Duration::from_secs(60)).expect("a client")
 }
 
 /// How long a command may take.

@@ -8,8 +8,9 @@ use crate::failure::Failure;
 use crate::out::say;
 use clawbridge_catchup::{Asked, By, CatchUpError, Fate, Found, Order, Reason, Report, Stopped, run as run_catch_up};
 use clawbridge_clock::Timestamp;
+use clawbridge_outbound::Outbound;
 use clawbridge_secrets::{Ages, Secrets};
-use clawbridge_tools::{Deployment, Outbound, credential};
+use clawbridge_tools::{Deployment, credential};
 use serde_json::{Value, json};
 use std::time::Duration;
 

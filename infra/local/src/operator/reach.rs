@@ -112,7 +112,7 @@ async fn local(global: &Global) -> Result<Stack, Failure> {
 
 /// A plain client for this machine and for the stack's own address.
 pub(crate) fn http_client() -> Result<reqwest::Client, Failure> {
-    clawbridge_tools::client_for_commands(Duration::from_secs(30))
+    clawbridge_outbound::client_for_commands(Duration::from_secs(30))
         .map_err(|error| Failure::new("HTTP_CLIENT", error.message))
 }
 

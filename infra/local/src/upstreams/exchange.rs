@@ -7,8 +7,9 @@ use super::wire::Answer;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use clawbridge_outbound::Received;
 use clawbridge_tasks::TaskError;
-use clawbridge_tools::{Led, Received, Redaction, is_ours};
+use clawbridge_tools::{Led, Redaction, is_ours};
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName,
     HeaderValue, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,

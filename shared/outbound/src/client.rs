@@ -1,11 +1,10 @@
-//! The HTTP clients that tools call with.
+//! The HTTP clients.
 //!
 //! rustls with ring and an embedded copy of Mozilla's roots; no proxy from the environment, no redirects, no cookies, no referrer. They are
-//! built when the first tool is called, so that a cold start without a call does not pay for them.
+//! built when the first call is made, so that a cold start without a call does not pay for them.
 
 use crate::address::is_public;
-use crate::credentials::Identity;
-use crate::tls::{client_config, refusal};
+use crate::tls::{Identity, client_config, refusal};
 use clawbridge_config::{Compiled, Tls};
 use clawbridge_tasks::{Class, Code, TaskError};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -26,11 +25,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE: Duration = Duration::from_secs(10);
 
 /// What requests say of who makes them.
-pub(crate) const USER_AGENT: &str = concat!("clawbridge/", env!("CARGO_PKG_VERSION"));
+pub const USER_AGENT: &str = concat!("clawbridge/", env!("CARGO_PKG_VERSION"));
 
 /// Which client a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Via {
+pub enum Via {
     /// A public address, over a connection that may have been used before.
     Shared,
     /// A public address, over a connection of its own: a reused one that the upstream closes in the same moment leaves it open
@@ -42,9 +41,9 @@ pub(crate) enum Via {
     Elsewhere,
 }
 
-/// The clients, built when they are needed.
+/// The clients, built when they are needed. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Clients {
+pub struct Clients {
     config: Arc<Compiled>,
     shared: Arc<OnceLock<Client>>,
     fresh: Arc<OnceLock<Client>>,
@@ -63,7 +62,9 @@ struct Identified {
 }
 
 impl Clients {
-    pub(crate) fn new(config: Arc<Compiled>) -> Clients {
+    /// Under the rules of `config`.
+    #[must_use]
+    pub fn new(config: Arc<Compiled>) -> Clients {
         Clients {
             config,
             shared: Arc::default(),
@@ -74,8 +75,11 @@ impl Clients {
         }
     }
 
-    /// An address in the URL itself does not pass through the resolver.
-    pub(crate) fn check_literal(&self, url: &Url) -> Result<(), TaskError> {
+    /// Refuses an address in the URL itself that may not be called: it does not pass through the resolver.
+    ///
+    /// # Errors
+    /// [`Code::AddressForbidden`], or [`Code::ValidationError`] where the URL has no host.
+    pub fn check_literal(&self, url: &Url) -> Result<(), TaskError> {
         let address = match url.host() {
             Some(Host::Ipv4(address)) => address.into(),
             Some(Host::Ipv6(address)) => address.into(),
@@ -91,7 +95,11 @@ impl Clients {
         Err((&Forbidden { host: url.host_str().unwrap_or_default().to_owned(), address }).into())
     }
 
-    pub(crate) fn get(&self, via: Via) -> Result<Client, TaskError> {
+    /// The client for `via`.
+    ///
+    /// # Errors
+    /// It could not be set up.
+    pub fn get(&self, via: Via) -> Result<Client, TaskError> {
         let slot = match via {
             Via::Shared => &self.shared,
             Via::Fresh => &self.fresh,
@@ -105,8 +113,11 @@ impl Clients {
         Ok(slot.get_or_init(|| client).clone())
     }
 
-    /// The client of a tool's `tls`, as its secrets are now.
-    pub(crate) fn get_identified(&self, via: Via, declared: &Tls, identity: &Identity) -> Result<Client, TaskError> {
+    /// The client of a `tls` declaration, as its secrets are now.
+    ///
+    /// # Errors
+    /// [`Code::CredentialUnavailable`] where a secret does not hold what it should.
+    pub fn get_identified(&self, via: Via, declared: &Tls, identity: &Identity) -> Result<Client, TaskError> {
         // It holds no half-made state between statements, so a panic elsewhere leaves it usable.
         let mut identified = self.identified.lock().unwrap_or_else(PoisonError::into_inner);
         let place = identified.iter().position(|known| known.declared == *declared && known.via == via);
@@ -204,9 +215,11 @@ impl Resolve for GuardedResolver {
 
 /// A name or literal that leads to an address which may not be called.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Forbidden {
-    pub(crate) host: String,
-    pub(crate) address: IpAddr,
+pub struct Forbidden {
+    /// The name, or the literal.
+    pub host: String,
+    /// Where it leads.
+    pub address: IpAddr,
 }
 
 impl fmt::Display for Forbidden {
@@ -241,7 +254,10 @@ pub struct Received {
 }
 
 /// Sends a request and reads at most `bound` bytes of the answer's body.
-pub(crate) async fn exchange(request: RequestBuilder, bound: usize) -> Result<Received, TaskError> {
+///
+/// # Errors
+/// There is no whole answer; the error says whether the other side may have acted.
+pub async fn exchange(request: RequestBuilder, bound: usize) -> Result<Received, TaskError> {
     let mut response = request.send().await.map_err(|error| call_error(&error))?;
     let mut received = Received {
         status: response.status().as_u16(),

@@ -1,4 +1,4 @@
-//! Requests to APIs that are no tools' calls, under the rules of tools' calls.
+//! Requests to APIs that are no tools' calls, under the same rules.
 
 use crate::client::{Clients, Received, Via, exchange};
 use clawbridge_config::Compiled;

@@ -1,7 +1,7 @@
 //! How a tool's connections are secured: the public authorities or the tool's own, with a client certificate or without.
 
-use crate::credentials::{Identity, unusable};
 use clawbridge_config::Tls;
+use clawbridge_secrets::SecretValue;
 use clawbridge_tasks::{Class, Code, TaskError};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -9,6 +9,22 @@ use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
+
+/// Certificates and a key, as their secrets hold them: PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The client's certificate chain and private key.
+    pub certificate: Option<SecretValue>,
+    /// The authorities' certificates.
+    pub authority: Option<SecretValue>,
+}
+
+/// The secret that bridge.toml calls `declared` does not hold what it should. `what` holds nothing of it.
+#[must_use]
+pub fn unusable(declared: &str, what: &str) -> TaskError {
+    let message = format!("the secret {declared} {what}; set it again: `clawbridge secret set {declared}`");
+    TaskError::unsent(Code::CredentialUnavailable, Class::Auth, message)
+}
 
 /// The configuration for a tool's `tls` with what its secrets hold. Without both, that of all others.
 ///
