@@ -138,6 +138,7 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
         tools: tools.iter().map(|(name, tool)| (name.clone(), tool.tool.clone())).collect(),
         routes: routes.iter().map(|route| route.route.clone()).collect(),
         catch_up,
+        providers: BTreeMap::new(),
         network,
         limits,
     };

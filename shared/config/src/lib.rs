@@ -18,6 +18,7 @@ mod job;
 mod limit;
 mod model;
 mod node;
+mod provider;
 mod reader;
 mod schema;
 mod signed;
@@ -34,9 +35,11 @@ pub use glob::Glob;
 pub use job::{CompiledJob, Every, Job, JobError, Progress, Within};
 pub use limit::{Circuit, CompiledLimit, Limit, Per, Rate, Share, Span, ToolLimit};
 pub use model::{
-    Algorithm, Auth, Carrier, CatchUp, Config, Effect, Encoding, GithubLog, Limits, Method, Network, OnParked,
-    PageKind, Pages, Route, SecretEncoding, Sign, TimestampUnit, Tls, Tool,
+    Algorithm, Assertion, Auth, Carrier, CatchUp, ClientAuth, Config, Effect, Encoding, GithubLog, Grant, IssuerCheck,
+    Jwt, Limits, Method, Network, OnParked, PageKind, Pages, Provider, Revocation, Route, SecretEncoding, Sign,
+    TimestampUnit, Tls, TokenBody, Tool,
 };
+pub use provider::Lifetime;
 pub use schema::{MAX_VIOLATIONS, Schema, Violation};
 pub use signed::{SignedParts, SignedTemplate};
 pub use stub::{Asked, Content, Cut, Mismatch, Reply, Script, ScriptedAnswer, When, check_stub};

@@ -1,12 +1,17 @@
 //! The plain data of a document, defaults filled in.
 
+mod provider;
 mod tool;
 mod words;
 
+pub use provider::{Jwt, Provider};
 pub(crate) use tool::default_attempts;
 use tool::is_default;
 pub use tool::{Auth, Carrier, Pages, Sign, Tls, Tool};
-pub use words::{Algorithm, Effect, Encoding, Method, OnParked, PageKind, SecretEncoding, TimestampUnit};
+pub use words::{
+    Algorithm, Assertion, ClientAuth, Effect, Encoding, Grant, IssuerCheck, Method, OnParked, PageKind, Revocation,
+    SecretEncoding, TimestampUnit, TokenBody,
+};
 
 use std::collections::BTreeMap;
 
@@ -27,6 +32,9 @@ pub struct Config {
     /// from before there were any can read the document.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub catch_up: BTreeMap<String, CatchUp>,
+    /// OAuth providers, by name. Left out where there is none, so that a bridge from before there were any can read the document.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub providers: BTreeMap<String, Provider>,
     /// Which addresses may be called.
     pub network: Network,
     /// Bounds on what the bridge does by itself.

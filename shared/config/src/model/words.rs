@@ -157,3 +157,97 @@ words! {
         Link = "link",
     }
 }
+
+words! {
+    /// How tokens are obtained.
+    Grant {
+        /// A person consents in a browser (RFC 6749, section 4.1).
+        AuthorizationCode = "authorization_code",
+        /// The client for itself (RFC 6749, section 4.4).
+        ClientCredentials = "client_credentials",
+        /// An assertion that a key signs (RFC 7523, section 2.1): service accounts.
+        JwtBearer = "jwt_bearer",
+        /// A person consents on another device (RFC 8628).
+        DeviceCode = "device_code",
+    }
+}
+
+impl Grant {
+    /// Whether a person has to consent.
+    #[must_use]
+    pub fn needs_a_person(self) -> bool {
+        matches!(self, Self::AuthorizationCode | Self::DeviceCode)
+    }
+}
+
+words! {
+    /// How the client proves itself at the token endpoint (OpenID Connect Core, section 9, and RFC 8705, section 2).
+    ClientAuth {
+        /// A public client.
+        None = "none",
+        /// The client secret in the header `Authorization`.
+        Basic = "basic",
+        /// The client secret in the body.
+        Post = "post",
+        /// A signed assertion (RFC 7523, section 2.2).
+        PrivateKeyJwt = "private_key_jwt",
+        /// The client certificate (RFC 8705).
+        Tls = "tls",
+    }
+}
+
+words! {
+    /// How a token request is written.
+    TokenBody {
+        /// A form (RFC 6749).
+        Form = "form",
+        /// A JSON object, as some providers want it.
+        Json = "json",
+    }
+}
+
+words! {
+    /// Whether an authorization response must name its issuer (RFC 9207).
+    IssuerCheck {
+        /// It must.
+        Required = "required",
+        /// If it does, it must be the right one.
+        IfPresent = "if_present",
+    }
+}
+
+words! {
+    /// How tokens are revoked at a provider.
+    Revocation {
+        /// RFC 7009.
+        Rfc7009 = "rfc7009",
+        /// The token in the body, without the client's proof (Google).
+        Token = "token",
+        /// `DELETE` with the client's Basic proof and the token as JSON (GitHub).
+        Github = "github",
+        /// `GET` with the token itself as proof (Slack).
+        Bearer = "bearer",
+        /// `DELETE` of the address with the refresh token at its end (HubSpot).
+        DeletePath = "delete_path",
+        /// `DELETE` with the token in the header `X-Shopify-Access-Token` (Shopify).
+        Shopify = "shopify",
+        /// `client_id` and the account that the token response named (Stripe Connect).
+        Deauthorize = "deauthorize",
+        /// The provider has no way: only the person can, in the provider's settings.
+        Never = "never",
+    }
+}
+
+words! {
+    /// The signature of an assertion (RFC 7518, section 3.1, and RFC 8037).
+    Assertion {
+        /// RSASSA-PKCS1-v1_5 with SHA-256.
+        Rs256 = "RS256",
+        /// RSASSA-PSS with SHA-256.
+        Ps256 = "PS256",
+        /// ECDSA with P-256 and SHA-256.
+        Es256 = "ES256",
+        /// Ed25519.
+        EdDsa = "EdDSA",
+    }
+}
