@@ -52,6 +52,8 @@ impl Stack {
             "endpoint_url": self.url(),
             "public_url": null,
             "queue": self.queue,
+            // Nothing that is measured goes there.
+            "interactive_queue": self.queue,
             "dead_letter_queue": "bench-dead",
             "events_table": self.events_table,
             "tasks_table": self.tasks_table,

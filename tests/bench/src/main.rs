@@ -87,11 +87,13 @@ impl Programs {
                     if named.is_empty() { vec![built.join(kind.package()).join("bootstrap")] } else { named.clone() };
                 paths.into_iter().map(move |path| Function { kind, path })
             });
+        let clawbridge = cli
+            .clawbridge
+            .clone()
+            .unwrap_or_else(|| beside.join(format!("clawbridge{}", std::env::consts::EXE_SUFFIX)));
         Programs {
-            clawbridge: cli
-                .clawbridge
-                .clone()
-                .unwrap_or_else(|| beside.join(format!("clawbridge{}", std::env::consts::EXE_SUFFIX))),
+            // It is started in a folder of its own, where a relative path would lead nowhere.
+            clawbridge: std::path::absolute(&clawbridge).unwrap_or(clawbridge),
             functions: functions.collect(),
         }
     }
@@ -249,6 +251,8 @@ mod tests {
         assert!(programs.clawbridge.starts_with("/t/release"));
         let paths: Vec<&str> = programs.functions.iter().filter_map(|function| function.path.to_str()).collect();
         assert_eq!(paths, ["/t/lambda/clawbridge-webhook/bootstrap", "a", "b"]);
+        let named = Cli::parse_from(["bench", "--clawbridge", "target/debug/clawbridge"]);
+        assert!(Programs::of(&named, Path::new("/t/release")).clawbridge.is_absolute());
     }
 
     #[test]

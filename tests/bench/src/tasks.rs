@@ -295,8 +295,13 @@ impl Bench<'_> {
         let mut queue = Queue::of(&self.services).await?;
         let (mut last, mut steps) = (String::new(), Vec::new());
         for (path, receipt, of) in WALK {
+            if let Of::EventElsewhere(_) = of {
+                environment = self.start(&counting.server.url()).await?;
+            }
             last = match of {
-                Of::Event(event_type) => self.message(event_type, json!({"key": "k", "lane": "l"}))?,
+                Of::Event(event_type) | Of::EventElsewhere(event_type) => {
+                    self.message(event_type, json!({"key": "k", "lane": "l"}))?
+                }
                 Of::Repetition => repeated(&last)?,
                 Of::Sent => queue.receive().await?,
             };
@@ -316,6 +321,8 @@ impl Bench<'_> {
 enum Of {
     /// One of a new event of this type.
     Event(&'static str),
+    /// The same in another environment, which knows nothing of limits and circuits yet.
+    EventElsewhere(&'static str),
     /// The last one's event, delivered again.
     Repetition,
     /// The one that the function has sent.
@@ -323,7 +330,7 @@ enum Of {
 }
 
 /// Path, receipt and message. What comes later stands on what came before.
-const WALK: [(&str, &str, Of); 17] = [
+const WALK: [(&str, &str, Of); 18] = [
     ("a new task", "event", Of::Event("now")),
     ("", "delivered again", Of::Repetition),
     ("503, then 200", "event", Of::Event("busy")),
@@ -335,12 +342,13 @@ const WALK: [(&str, &str, Of); 17] = [
     ("in order", "event", Of::Event("ordered")),
     ("", "task, in its turn", Of::Sent),
     ("a rate", "first token", Of::Event("paced")),
-    ("", "token taken ahead", Of::Event("paced")),
+    ("", "second token", Of::Event("paced")),
+    ("", "third, taken ahead", Of::Event("paced")),
     ("a rate of one", "last token", Of::Event("scarce")),
-    ("", "none left", Of::Event("scarce")),
-    ("", "known to be none", Of::Event("scarce")),
+    ("", "none left, as known", Of::Event("scarce")),
     ("a circuit, closed", "first look", Of::Event("guarded")),
     ("", "within 5 s", Of::Event("guarded")),
+    ("a rate of one", "none left, a newcomer", Of::EventElsewhere("scarce")),
 ];
 
 /// The same event as its provider sends it once more: under another nonce.
