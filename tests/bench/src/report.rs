@@ -186,10 +186,14 @@ pub(crate) fn tasks(figures: &tasks::Figures) -> String {
         text.push_str("  CPU time was counted in ticks of 10 ms over a series\n");
     }
     text.push_str("\n  calls of each receipt, looks at the configuration left out\n");
-    let mut rows = vec![row(["path", "receipt", "events", "tasks", "limits", "queue", "upstream"])];
+    let mut rows = vec![row(["", "events", "tasks", "limits", "queue", "upstream"])];
     for step in &figures.steps {
         let tables = ["events", "tasks", "limits"].map(|table| step.of_table(table));
-        let mut line = row([step.path, step.receipt]);
+        let mut line = vec![if step.path.is_empty() {
+            format!("  {}", step.receipt)
+        } else {
+            format!("{}: {}", step.path, step.receipt)
+        }];
         line.extend(tables.into_iter().chain([step.of_queue(), step.requests]).map(|count| count.to_string()));
         rows.push(line);
     }
