@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-fn pem(name: &str) -> String {
+pub(crate) fn pem(name: &str) -> String {
     let path = crate::support::root().join("tests/bridge/certificates").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -29,7 +29,7 @@ fn certificate(name: &str) -> CertificateDer<'static> {
 }
 
 /// What a server accepts clients by.
-fn requiring(authority: &str, versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ServerConfig> {
+pub(crate) fn requiring(authority: &str, versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(certificate(authority)).expect("an authority");
@@ -45,15 +45,15 @@ fn requiring(authority: &str, versions: &[&'static rustls::SupportedProtocolVers
 
 /// A server that answers with the name of the client's certificate, to those who have one of the authority that it wants.
 #[derive(Clone)]
-struct Server {
-    url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     config: Arc<Mutex<Arc<ServerConfig>>>,
     /// Whose requests came through, and when.
     served: Arc<Mutex<Vec<(&'static str, Instant)>>>,
 }
 
 impl Server {
-    async fn start(config: Arc<ServerConfig>) -> Server {
+    pub(crate) async fn start(config: Arc<ServerConfig>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("https://{}/", listener.local_addr().expect("an address"));
         let server = Server { url, config: Arc::new(Mutex::new(config)), served: Arc::default() };
@@ -71,7 +71,7 @@ impl Server {
         self.served.lock().expect("served").clone()
     }
 
-    fn names(&self) -> Vec<&'static str> {
+    pub(crate) fn names(&self) -> Vec<&'static str> {
         self.served().into_iter().map(|(name, _)| name).collect()
     }
 }
@@ -104,7 +104,7 @@ async fn serve(stream: TcpStream, config: Arc<ServerConfig>, served: Arc<Mutex<V
     drop(stream.shutdown().await);
 }
 
-const TLS_13: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
+pub(crate) const TLS_13: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 const TLS_12: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A GraphQL tool with a route.
-fn graphql(name: &str, url: &str, document: &str, more: &str) -> String {
+pub(crate) fn graphql(name: &str, url: &str, document: &str, more: &str) -> String {
     let route = name.replace('_', "-");
     format!(
         "\n[tools.{name}]\nurl = \"{url}\"\ngraphql = '''{document}'''\n{more}\n\n[[routes]]\nname = \"{route}\"\n\

@@ -7,6 +7,7 @@ mod crash;
 mod credentials;
 mod deliveries;
 mod dev;
+mod error_table;
 mod fixtures;
 mod graphql;
 mod hostile;

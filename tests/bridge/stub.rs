@@ -64,6 +64,8 @@ const ROWS: &[Row] = &[
     row("s429", "status = 429", "RATE_LIMITED", "transient", AGAIN, AGAIN),
     row("s503", "status = 503", "UNAVAILABLE", "transient", AGAIN, AGAIN),
     row("s408", "status = 408", "UNAVAILABLE", "transient", AGAIN, AGAIN),
+    row("s425", "status = 425", "UNAVAILABLE", "transient", AGAIN, AGAIN),
+    row("s403_wait", "status = 403\nheaders = { Retry-After = 1 }", "RATE_LIMITED", "transient", AGAIN, AGAIN),
     row("s500", "status = 500\njson = { error = \"broken\" }", "UPSTREAM_ERROR", "server", AGAIN, PARKED),
     row("s502", "status = 502", "UPSTREAM_ERROR", "server", AGAIN, PARKED),
     row("s504", "status = 504", "UPSTREAM_ERROR", "server", AGAIN, PARKED),
@@ -71,6 +73,8 @@ const ROWS: &[Row] = &[
     row("s401", "status = 401", "AUTHENTICATION_FAILED", "auth", ONCE, ONCE),
     row("s403", "status = 403", "FORBIDDEN", "auth", ONCE, ONCE),
     row("s404", "status = 404", "NOT_FOUND", "missing", ONCE, ONCE),
+    row("s410", "status = 410", "NOT_FOUND", "missing", ONCE, ONCE),
+    row("s422", "status = 422", "VALIDATION_ERROR", "client", ONCE, ONCE),
     row("s409", "status = 409", "CONFLICT", "client", ONCE, ONCE),
     row(
         "moved",
@@ -83,6 +87,14 @@ const ROWS: &[Row] = &[
     row(
         "html",
         "text = \"<html>\"\nheaders = { Content-Type = \"text/html\" }",
+        "UNEXPECTED_RESPONSE",
+        "unknown",
+        ONCE,
+        ONCE,
+    ),
+    row(
+        "half_json",
+        "text = \"{\"\nheaders = { Content-Type = \"application/json\" }",
         "UNEXPECTED_RESPONSE",
         "unknown",
         ONCE,

@@ -14,6 +14,9 @@ use std::pin::Pin;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+/// What the names of its tables and queues begin with.
+pub(crate) const PREFIX: &str = "bench-";
+
 /// Names of one stack, as `clawbridge --local URL` reads them from the endpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct Stack {
@@ -49,6 +52,8 @@ impl Stack {
             "endpoint_url": self.url(),
             "public_url": null,
             "queue": self.queue,
+            // Nothing that is measured goes there.
+            "interactive_queue": self.queue,
             "dead_letter_queue": "bench-dead",
             "events_table": self.events_table,
             "tasks_table": self.tasks_table,
@@ -141,7 +146,7 @@ impl Client {
     }
 
     /// `target` is the value of `X-Amz-Target`: service and operation.
-    async fn call(&mut self, target: &str, input: &Value) -> Result<Value, Failure> {
+    pub(crate) async fn call(&mut self, target: &str, input: &Value) -> Result<Value, Failure> {
         let request = post("/", &[("x-amz-target", target)], Bytes::from(input.to_string()))?;
         let answer = self.0.send(request).await?;
         if answer.status() != StatusCode::OK {

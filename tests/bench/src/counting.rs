@@ -1,16 +1,18 @@
-//! A proxy in front of the AWS services that counts calls by operation.
+//! A proxy in front of the AWS services that counts calls by operation, and by table where it is one of DynamoDB.
 //!
 //! It costs time of its own, so it stands in a pass of its own: figures of time are measured without it.
 
+use crate::aws::PREFIX;
 use crate::failure::Failure;
 use crate::wire::{Pool, Server, forwardable, reply};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Calls by operation, such as `SQS SendMessage`.
+/// Calls by operation, such as `SQS SendMessage` or `DynamoDB PutItem events`.
 pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// A running proxy.
@@ -52,7 +54,7 @@ impl Counting {
 impl Shared {
     async fn forward(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Failure> {
         let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
-        let operation = operation(target.unwrap_or_default());
+        let operation = operation(target.unwrap_or_default(), request.body());
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(operation).or_default() += 1;
         forwardable(request.headers_mut());
         let mut response = self.upstream.send(request).await?;
@@ -61,11 +63,21 @@ impl Shared {
     }
 }
 
-fn operation(target: &str) -> String {
+/// A table, as operations on one item name it.
+#[derive(Deserialize)]
+struct OneTable {
+    #[serde(rename = "TableName")]
+    name: String,
+}
+
+fn operation(target: &str, body: &[u8]) -> String {
     match target.split_once('.') {
         Some(("AmazonSQS", operation)) => format!("SQS {operation}"),
         Some(("secretsmanager", operation)) => format!("Secrets Manager {operation}"),
-        Some((service, operation)) if service.starts_with("DynamoDB") => format!("DynamoDB {operation}"),
+        Some((service, operation)) if service.starts_with("DynamoDB") => {
+            let table = serde_json::from_slice::<OneTable>(body).map(|table| table.name).unwrap_or_default();
+            format!("DynamoDB {operation} {}", table.strip_prefix(PREFIX).unwrap_or(&table)).trim_end().to_owned()
+        }
         _ => format!("other {target}"),
     }
 }
@@ -97,14 +109,16 @@ mod tests {
     }
 
     #[test]
-    fn operations_are_named_by_their_service() {
-        for (target, expected) in [
-            ("AmazonSQS.SendMessage", "SQS SendMessage"),
-            ("secretsmanager.GetSecretValue", "Secrets Manager GetSecretValue"),
-            ("DynamoDB_20120810.PutItem", "DynamoDB PutItem"),
-            ("", "other "),
+    fn operations_are_named_by_their_service_and_table() {
+        for (target, body, expected) in [
+            ("AmazonSQS.SendMessage", "{}", "SQS SendMessage"),
+            ("secretsmanager.GetSecretValue", "{}", "Secrets Manager GetSecretValue"),
+            ("DynamoDB_20120810.PutItem", r#"{"Item":{},"TableName":"bench-tasks"}"#, "DynamoDB PutItem tasks"),
+            ("DynamoDB_20120810.PutItem", r#"{"TableName":"others"}"#, "DynamoDB PutItem others"),
+            ("DynamoDB_20120810.ListTables", "", "DynamoDB ListTables"),
+            ("", "", "other "),
         ] {
-            assert_eq!(operation(target), expected);
+            assert_eq!(operation(target, body.as_bytes()), expected);
         }
     }
 }

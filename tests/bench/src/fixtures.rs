@@ -75,21 +75,38 @@ pub(crate) fn webhook_event(delivery: &Delivery) -> Result<Bytes, Failure> {
 
 /// An SQS event whose records are deliveries that `webhook` has accepted.
 pub(crate) fn worker_batch(deliveries: &[Delivery]) -> Result<Bytes, Failure> {
+    let message = |delivery: &Delivery| {
+        let number = delivery.number;
+        event_message(EVENT_TYPE, &format!("bench-{number}"), &format!("bench{number}="), &delivery.body)
+    };
+    batch_of(&deliveries.iter().map(message).collect::<Result<Vec<_>, _>>()?)
+}
+
+/// The message of an event of [`SOURCE`], accepted now.
+pub(crate) fn event_message(event_type: &str, delivery_id: &str, nonce: &str, body: &[u8]) -> Result<String, Failure> {
     let unreadable = |error| Failure::harness("the worker fixture", error);
-    let mut event: Value = serde_json::from_str(WORKER_FRAME).map_err(unreadable)?;
-    let record = event["Records"][0].clone();
-    let message: Value = serde_json::from_str(record["body"].as_str().unwrap_or_default()).map_err(unreadable)?;
+    let frame: Value = serde_json::from_str(WORKER_FRAME).map_err(unreadable)?;
+    let mut message: Value =
+        serde_json::from_str(frame["Records"][0]["body"].as_str().unwrap_or_default()).map_err(unreadable)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let records = deliveries.iter().map(|delivery| {
-        let (mut record, mut message) = (record.clone(), message.clone());
-        message["nonce"] = json!(format!("bench{}=", delivery.number));
-        message["source"] = json!(SOURCE);
-        message["type"] = json!(EVENT_TYPE);
-        message["delivery_id"] = json!(format!("bench-{}", delivery.number));
-        message["received_at"] = json!(u64::try_from(now).unwrap_or(u64::MAX));
-        message["body"] = json!({"encoding": "plain", "data": STANDARD.encode(&delivery.body)});
-        record["messageId"] = json!(format!("059f36b4-87a3-44ab-83d2-{:012}", delivery.number));
-        record["body"] = json!(message.to_string());
+    message["nonce"] = json!(nonce);
+    message["source"] = json!(SOURCE);
+    message["type"] = json!(event_type);
+    message["delivery_id"] = json!(delivery_id);
+    message["received_at"] = json!(u64::try_from(now).unwrap_or(u64::MAX));
+    message["body"] = json!({"encoding": "plain", "data": STANDARD.encode(body)});
+    Ok(message.to_string())
+}
+
+/// The SQS event whose records are these messages.
+pub(crate) fn batch_of(messages: &[String]) -> Result<Bytes, Failure> {
+    let mut event: Value =
+        serde_json::from_str(WORKER_FRAME).map_err(|error| Failure::harness("the worker fixture", error))?;
+    let record = event["Records"][0].clone();
+    let records = messages.iter().enumerate().map(|(n, message)| {
+        let mut record = record.clone();
+        record["messageId"] = json!(format!("059f36b4-87a3-44ab-83d2-{n:012}"));
+        record["body"] = json!(message);
         record
     });
     event["Records"] = records.collect();

@@ -2,26 +2,20 @@
 
 use crate::aws::Services;
 use crate::counting::{Counting, Counts};
+use crate::environment::{Environment, Function, Kind, Start, apply};
 use crate::failure::Failure;
 use crate::fixtures::{Delivery, bridge_toml, webhook_event, worker_batch};
-use crate::process::{Artifact, CpuClock, artifact, cpu_time, memory, spawn_floor_ms};
-use crate::runtime_api::{Report, RuntimeApi, shown};
-use crate::stats::{Sample, Spread, median_of, micros, millis};
+use crate::process::{Artifact, CpuClock, artifact, memory, spawn_floor_ms};
+use crate::stats::{Sample, Spread, median_of, millis};
 use crate::stub::{Acted, Stub};
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-use tokio::process::{Child, Command};
+use std::path::Path;
+use std::time::Duration;
 
 /// Records of a batch.
 pub(crate) const BATCH: usize = 10;
-
-/// How long an invocation, or the start, may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long the stub may take to note calls that were already answered.
 const NOTED: Duration = Duration::from_secs(1);
@@ -39,20 +33,6 @@ pub(crate) struct Plan {
     pub(crate) warm_up: usize,
     /// Invocations whose AWS calls are counted.
     pub(crate) counted: usize,
-}
-
-/// Which function a binary is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Webhook,
-    Worker,
-}
-
-/// A binary to measure.
-#[derive(Clone, Debug)]
-pub(crate) struct Function {
-    pub(crate) kind: Kind,
-    pub(crate) path: PathBuf,
 }
 
 /// What was measured of all functions.
@@ -98,51 +78,6 @@ pub(crate) struct Cold {
     pub(crate) total_ms: Option<f64>,
 }
 
-impl Kind {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Kind::Webhook => "webhook",
-            Kind::Worker => "worker",
-        }
-    }
-
-    /// The package whose binary it is; cargo-lambda names its folder so.
-    pub(crate) fn package(self) -> &'static str {
-        match self {
-            Kind::Webhook => "clawbridge-webhook",
-            Kind::Worker => "clawbridge-worker",
-        }
-    }
-
-    fn deliveries(self) -> usize {
-        match self {
-            Kind::Webhook => 1,
-            Kind::Worker => BATCH,
-        }
-    }
-
-    fn event(self, deliveries: &[Delivery]) -> Result<Bytes, Failure> {
-        match (self, deliveries) {
-            (Kind::Webhook, [delivery, ..]) => webhook_event(delivery),
-            (Kind::Webhook, []) => Err(Failure::Harness("an event needs a delivery".to_owned())),
-            (Kind::Worker, deliveries) => worker_batch(deliveries),
-        }
-    }
-
-    /// Whether the function did what it was invoked for. If not, its figures would be of something else.
-    fn check(self, answer: &[u8]) -> Result<(), Failure> {
-        let parsed: Value = serde_json::from_slice(answer).unwrap_or_default();
-        let done = match self {
-            Kind::Webhook => parsed["statusCode"].as_u64().is_some_and(|status| (200..300).contains(&status)),
-            Kind::Worker => parsed["batchItemFailures"].as_array().is_some_and(Vec::is_empty),
-        };
-        if done {
-            return Ok(());
-        }
-        Err(Failure::WrongAnswer(format!("{} answered {}", self.name(), shown(answer))))
-    }
-}
-
 /// Measures `functions` against one set of services. `clawbridge` puts the configuration there.
 pub(crate) async fn measure(clawbridge: &Path, functions: &[Function], plan: Plan) -> Result<Figures, Failure> {
     let stub = Stub::start().await?;
@@ -169,31 +104,6 @@ pub(crate) async fn measure(clawbridge: &Path, functions: &[Function], plan: Pla
     Ok(Figures { spawn_floor_ms, functions: figures })
 }
 
-/// Puts the configuration into the registry table, as an operator does.
-async fn apply(clawbridge: &Path, endpoint: &str, config: &str) -> Result<(), Failure> {
-    let folder = tempfile::tempdir().map_err(|error| Failure::harness("a folder", error))?;
-    let file = folder.path().join("bridge.toml");
-    std::fs::write(&file, config).map_err(|error| Failure::harness("bridge.toml", error))?;
-    let mut command = Command::new(clawbridge);
-    command
-        .args(["apply", "--local", endpoint])
-        .arg(&file)
-        .current_dir(folder.path())
-        .env_clear()
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(PATIENCE, command.output());
-    let output = output
-        .await
-        .map_err(|_| Failure::TimedOut { what: "clawbridge apply".to_owned(), seconds: PATIENCE.as_secs() })?;
-    let output = output.map_err(|error| Failure::NotStarted(format!("{}: {error}", clawbridge.display())))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = shown(&output.stderr);
-    Err(Failure::NotStarted(format!("clawbridge apply ended with {}: {}", output.status, said.trim())))
-}
-
 struct Bench {
     services: Services,
     stub: Stub,
@@ -210,10 +120,10 @@ struct Prepared {
 impl Bench {
     fn prepare(&mut self, kind: Kind) -> Result<Prepared, Failure> {
         let first = self.next;
-        self.next += kind.deliveries() as u64;
+        self.next += deliveries_of(kind) as u64;
         let deliveries: Vec<Delivery> = (first..self.next).map(Delivery::new).collect::<Result<_, _>>()?;
         let numbers = deliveries.iter().map(|delivery| delivery.number).collect();
-        Ok(Prepared { event: kind.event(&deliveries)?, numbers })
+        Ok(Prepared { event: event_of(kind, &deliveries)?, numbers })
     }
 
     async fn cold(&mut self, function: &Function) -> Result<Start, Failure> {
@@ -246,7 +156,8 @@ impl Bench {
             let prepared: Vec<Prepared> =
                 (0..invocations).map(|_| self.prepare(function.kind)).collect::<Result<_, _>>()?;
             numbers.extend(prepared.iter().flat_map(|prepared| &prepared.numbers));
-            series.push(environment.series(prepared).await?);
+            let events = prepared.into_iter().map(|prepared| prepared.event).collect();
+            series.push(environment.series(events).await?);
         }
         let peak_kib = environment.pid().and_then(memory).map(|memory| memory.peak_kib);
         drop(environment);
@@ -300,12 +211,20 @@ impl Bench {
     }
 }
 
-/// One cold start.
-#[derive(Clone, Copy, Debug)]
-struct Start {
-    init: Duration,
-    first: Duration,
-    total: Duration,
+/// How many deliveries an invocation has.
+fn deliveries_of(kind: Kind) -> usize {
+    match kind {
+        Kind::Webhook => 1,
+        Kind::Worker => BATCH,
+    }
+}
+
+fn event_of(kind: Kind, deliveries: &[Delivery]) -> Result<Bytes, Failure> {
+    match (kind, deliveries) {
+        (Kind::Webhook, [delivery, ..]) => webhook_event(delivery),
+        (Kind::Webhook, []) => Err(Failure::Harness("an event needs a delivery".to_owned())),
+        (Kind::Worker, deliveries) => worker_batch(deliveries),
+    }
 }
 
 impl Cold {
@@ -319,152 +238,9 @@ impl Cold {
     }
 }
 
-/// Exec format error, on every Unix that Rust runs on.
-const ENOEXEC: i32 = 8;
-
-fn unstartable(path: &Path, error: &std::io::Error) -> Failure {
-    let hint = match error.raw_os_error() {
-        Some(ENOEXEC) => format!("; build it for this machine, {}", std::env::consts::ARCH),
-        _ => String::new(),
-    };
-    Failure::NotStarted(format!("{}: {error}{hint}", path.display()))
-}
-
-/// A series of warm invocations.
-#[derive(Clone, Copy, Debug)]
-struct Series {
-    took: Spread,
-    cpu_us: Option<f64>,
-    cpu_clock: Option<CpuClock>,
-}
-
-/// A function's process with the Runtime API that it speaks to. It is killed when this is dropped.
-struct Environment {
-    kind: Kind,
-    child: Child,
-    api: RuntimeApi,
-}
-
-impl Environment {
-    /// Starts it with its `first` event waiting, and returns when it has answered that and asks for the next.
-    async fn start(
-        function: &Function,
-        services: &Services,
-        endpoint: &str,
-        first: Bytes,
-    ) -> Result<(Environment, Start), Failure> {
-        let api = RuntimeApi::start().await?;
-        api.put(first);
-        let stack = &services.stack;
-        let mut command = Command::new(&function.path);
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).envs([
-            ("AWS_LAMBDA_RUNTIME_API", api.address().as_str()),
-            ("AWS_LAMBDA_FUNCTION_NAME", "bench"),
-            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
-            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "local"),
-            ("AWS_SECRET_ACCESS_KEY", "local"),
-            ("AWS_ENDPOINT_URL", endpoint),
-            ("QUEUE_URL", &services.queue_url),
-            // Nothing that is measured goes there.
-            ("INTERACTIVE_QUEUE_URL", &services.queue_url),
-            ("SECRET_PREFIX", stack.secret_prefix),
-            ("EVENTS_TABLE", stack.events_table),
-            ("TASKS_TABLE", stack.tasks_table),
-            ("REGISTRY_TABLE", stack.registry_table),
-            ("LIMITS_TABLE", stack.limits_table),
-        ]);
-        let spawned = Instant::now();
-        let child = command.spawn().map_err(|error| unstartable(&function.path, &error))?;
-        let mut environment = Environment { kind: function.kind, child, api };
-        let ready = environment.ready().await?;
-        let (handed, answered) = environment.answered().await?;
-        environment.ready().await?;
-        let start = Start { init: ready - spawned, first: answered - handed, total: answered - spawned };
-        Ok((environment, start))
-    }
-
-    fn pid(&self) -> Option<u32> {
-        self.child.id()
-    }
-
-    /// One invocation; returns when the function asks for the next.
-    async fn invoke(&mut self, event: Bytes) -> Result<Duration, Failure> {
-        self.api.put(event);
-        let (handed, answered) = self.answered().await?;
-        self.ready().await?;
-        Ok(answered - handed)
-    }
-
-    async fn series(&mut self, prepared: Vec<Prepared>) -> Result<Series, Failure> {
-        let count = prepared.len();
-        let before = self.pid().and_then(cpu_time);
-        let mut took = Vec::with_capacity(count);
-        for prepared in prepared {
-            took.push(self.invoke(prepared.event).await?);
-        }
-        let after = self.pid().and_then(cpu_time);
-        let used = before.zip(after).filter(|(before, after)| before.clock == after.clock);
-        let cpu_us = used.map(|(before, after)| micros(after.used.saturating_sub(before.used)) / count.max(1) as f64);
-        Ok(Series { took: Sample::new(took).spread(), cpu_us, cpu_clock: after.map(|after| after.clock) })
-    }
-
-    async fn ready(&mut self) -> Result<Instant, Failure> {
-        match self.report().await? {
-            Report::Ready { at } => Ok(at),
-            other => Err(self.unexpected(&other)),
-        }
-    }
-
-    async fn answered(&mut self) -> Result<(Instant, Instant), Failure> {
-        match self.report().await? {
-            Report::Answered { handed, at, body } => self.kind.check(&body).map(|()| (handed, at)),
-            other => Err(self.unexpected(&other)),
-        }
-    }
-
-    fn unexpected(&self, report: &Report) -> Failure {
-        let name = self.kind.name();
-        match report {
-            Report::Failed { reason } => Failure::WrongAnswer(format!("{name} reported an error of {reason}")),
-            Report::Ready { .. } => Failure::WrongAnswer(format!("{name} asked for an event instead of answering one")),
-            Report::Answered { .. } => Failure::WrongAnswer(format!("{name} answered twice")),
-        }
-    }
-
-    async fn report(&mut self) -> Result<Report, Failure> {
-        let name = self.kind.name();
-        tokio::select! {
-            biased;
-            report = self.api.next() => report,
-            ended = self.child.wait() => {
-                let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
-                Err(Failure::NotStarted(format!("{name} ended ({how}); what it said is above")))
-            }
-            () = tokio::time::sleep(PATIENCE) => Err(Failure::TimedOut { what: name.to_owned(), seconds: PATIENCE.as_secs() }),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_function_that_did_its_work_is_measured() {
-        for (kind, answer, done) in [
-            (Kind::Webhook, r#"{"statusCode":200,"body":"{}"}"#, true),
-            (Kind::Webhook, r#"{"statusCode":401,"body":"{}"}"#, false),
-            (Kind::Webhook, "", false),
-            (Kind::Worker, r#"{"batchItemFailures":[]}"#, true),
-            (Kind::Worker, r#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#, false),
-            (Kind::Worker, "null", false),
-        ] {
-            assert_eq!(kind.check(answer.as_bytes()).is_ok(), done, "{answer}");
-        }
-    }
 
     #[test]
     fn a_cold_start_is_described_by_medians_of_its_parts() {
@@ -475,29 +251,5 @@ mod tests {
         };
         let cold = Cold::of(&[start(3), start(1), start(2)]);
         assert_eq!((cold.init_ms, cold.first_ms, cold.total_ms), (Some(2.0), Some(4.0), Some(6.0)));
-    }
-
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn a_binary_for_another_processor_is_named_as_such() {
-        use std::os::unix::fs::PermissionsExt;
-        let services = Services::start().await.expect("services");
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("bootstrap");
-        std::fs::write(&path, b"\x7fELF of another kind").expect("a file");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
-        let function = Function { kind: Kind::Worker, path };
-        let error =
-            Environment::start(&function, &services, "http://127.0.0.1:1", Bytes::new()).await.err().expect("an error");
-        assert!(error.to_string().contains("build it for this machine"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_binary_that_ends_at_once_is_reported() {
-        let services = Services::start().await.expect("services");
-        let function = Function { kind: Kind::Webhook, path: PathBuf::from("/bin/false") };
-        let error =
-            Environment::start(&function, &services, "http://127.0.0.1:1", Bytes::new()).await.err().expect("an error");
-        assert!(error.to_string().contains("webhook ended (exit status: 1)"), "{error}");
     }
 }

@@ -1,10 +1,11 @@
 //! Benchmarks: figures side by side, no verdicts.
 //!
 //! `local` measures the whole bridge as `clawbridge dev` runs it; `lambda` measures the functions' binaries under a Lambda Runtime API;
-//! `signatures` measures verifications, in this process. Everything is on loopback, and bounded in count and in time.
+//! `tasks` measures what tasks cost `worker`; `signatures` measures verifications, in this process. Everything is on loopback, and bounded in count and in time.
 
 mod aws;
 mod counting;
+mod environment;
 mod failure;
 mod fixtures;
 mod lambda;
@@ -16,11 +17,12 @@ mod runtime_api;
 mod signatures;
 mod stats;
 mod stub;
+mod tasks;
 mod wire;
 
 use clap::{Parser, ValueEnum};
+use environment::{Function, Kind};
 use failure::Failure;
-use lambda::{Function, Kind};
 use process::Machine;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -60,9 +62,11 @@ enum What {
     Local,
     /// The functions as Lambda runs them.
     Lambda,
+    /// What tasks cost: time, CPU, calls of tables and queue, memory.
+    Tasks,
     /// Verifications by scheme and body size.
     Signatures,
-    /// All three.
+    /// All four.
     All,
 }
 
@@ -83,11 +87,13 @@ impl Programs {
                     if named.is_empty() { vec![built.join(kind.package()).join("bootstrap")] } else { named.clone() };
                 paths.into_iter().map(move |path| Function { kind, path })
             });
+        let clawbridge = cli
+            .clawbridge
+            .clone()
+            .unwrap_or_else(|| beside.join(format!("clawbridge{}", std::env::consts::EXE_SUFFIX)));
         Programs {
-            clawbridge: cli
-                .clawbridge
-                .clone()
-                .unwrap_or_else(|| beside.join(format!("clawbridge{}", std::env::consts::EXE_SUFFIX))),
+            // It is started in a folder of its own, where a relative path would lead nowhere.
+            clawbridge: std::path::absolute(&clawbridge).unwrap_or(clawbridge),
             functions: functions.collect(),
         }
     }
@@ -101,7 +107,8 @@ impl Programs {
         if what == What::Local {
             return Ok(());
         }
-        for function in &self.functions {
+        let measured = |function: &&Function| what != What::Tasks || function.kind == Kind::Worker;
+        for function in self.functions.iter().filter(measured) {
             let (build, option) = match function.kind {
                 Kind::Webhook => ("cargo lambda build --profile function -p clawbridge-webhook", "--webhook"),
                 Kind::Worker => ("cargo lambda build --profile function -p clawbridge-worker", "--worker"),
@@ -144,49 +151,69 @@ async fn run(cli: &Cli) -> Result<String, Failure> {
     let this = std::env::current_exe().map_err(|error| Failure::harness("the path of this program", error))?;
     let programs = Programs::of(cli, this.parent().unwrap_or(Path::new(".")));
     programs.check(cli.what)?;
-    let (local_plan, lambda_plan, signatures_plan) = plans(cli.quick);
-    let signatures = match cli.what {
-        What::Signatures | What::All => Some(signatures::measure(signatures_plan)?),
-        What::Local | What::Lambda => None,
+    let plans = Plans::of(cli.quick);
+    let wants = |what| cli.what == what || cli.what == What::All;
+    let signatures = if wants(What::Signatures) { Some(signatures::measure(plans.signatures)?) } else { None };
+    let local = if wants(What::Local) { Some(local::measure(&programs.clawbridge, plans.local).await?) } else { None };
+    let lambda = if wants(What::Lambda) {
+        Some(lambda::measure(&programs.clawbridge, &programs.functions, plans.lambda).await?)
+    } else {
+        None
     };
-    let local = match cli.what {
-        What::Local | What::All => Some(local::measure(&programs.clawbridge, local_plan).await?),
-        What::Lambda | What::Signatures => None,
-    };
-    let lambda = match cli.what {
-        What::Lambda | What::All => {
-            Some(lambda::measure(&programs.clawbridge, &programs.functions, lambda_plan).await?)
-        }
-        What::Local | What::Signatures => None,
-    };
+    let mut tasks = Vec::new();
+    for worker in programs.functions.iter().filter(|function| wants(What::Tasks) && function.kind == Kind::Worker) {
+        tasks.push(tasks::measure(&programs.clawbridge, worker, plans.tasks).await?);
+    }
     let machine = Machine::this();
     if cli.json {
         return Ok(format!(
             "{}\n",
-            json!({"machine": machine, "quick": cli.quick, "signatures": signatures, "local": local, "lambda": lambda})
+            json!({
+                "machine": machine, "quick": cli.quick, "signatures": signatures, "local": local, "lambda": lambda, "tasks": tasks,
+            })
         ));
     }
     let mut text = report::machine(&machine);
     text.extend(signatures.iter().map(report::signatures));
     text.extend(local.iter().map(report::local));
     text.extend(lambda.iter().map(report::lambda));
+    text.extend(tasks.iter().map(report::tasks));
     Ok(text)
 }
 
-fn plans(quick: bool) -> (local::Plan, lambda::Plan, signatures::Plan) {
-    let burst_limit = Duration::from_secs(10);
-    if quick {
-        (
-            local::Plan { warm_up: 10, burst: 200, burst_limit, steady: 40, rate: 20 },
-            lambda::Plan { cold_starts: 3, series: 1, webhook: 100, worker: 10, warm_up: 2, counted: 5 },
-            signatures::Plan { rounds: 1, round: Duration::from_millis(2) },
-        )
-    } else {
-        (
-            local::Plan { warm_up: 50, burst: 3000, burst_limit, steady: 300, rate: 20 },
-            lambda::Plan { cold_starts: 9, series: 3, webhook: 1000, worker: 100, warm_up: 20, counted: 20 },
-            signatures::Plan { rounds: 5, round: Duration::from_millis(20) },
-        )
+/// How much is done of each.
+struct Plans {
+    local: local::Plan,
+    lambda: lambda::Plan,
+    tasks: tasks::Plan,
+    signatures: signatures::Plan,
+}
+
+impl Plans {
+    fn of(quick: bool) -> Plans {
+        let burst_limit = Duration::from_secs(10);
+        if quick {
+            Plans {
+                local: local::Plan { warm_up: 10, burst: 200, burst_limit, steady: 40, rate: 20 },
+                lambda: lambda::Plan { cold_starts: 3, series: 1, webhook: 100, worker: 10, warm_up: 2, counted: 5 },
+                tasks: tasks::Plan { series: 1, batches: 20, warm_up: 2, memory: 3 },
+                signatures: signatures::Plan { rounds: 1, round: Duration::from_millis(2) },
+            }
+        } else {
+            Plans {
+                local: local::Plan { warm_up: 50, burst: 3000, burst_limit, steady: 300, rate: 20 },
+                lambda: lambda::Plan {
+                    cold_starts: 9,
+                    series: 3,
+                    webhook: 1000,
+                    worker: 100,
+                    warm_up: 20,
+                    counted: 20,
+                },
+                tasks: tasks::Plan { series: 5, batches: 100, warm_up: 20, memory: 30 },
+                signatures: signatures::Plan { rounds: 5, round: Duration::from_millis(20) },
+            }
+        }
     }
 }
 
@@ -224,6 +251,8 @@ mod tests {
         assert!(programs.clawbridge.starts_with("/t/release"));
         let paths: Vec<&str> = programs.functions.iter().filter_map(|function| function.path.to_str()).collect();
         assert_eq!(paths, ["/t/lambda/clawbridge-webhook/bootstrap", "a", "b"]);
+        let named = Cli::parse_from(["bench", "--clawbridge", "target/debug/clawbridge"]);
+        assert!(Programs::of(&named, Path::new("/t/release")).clawbridge.is_absolute());
     }
 
     #[test]

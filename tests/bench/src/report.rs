@@ -3,7 +3,7 @@
 use crate::lambda::{BATCH, FunctionFigures};
 use crate::process::{CpuClock, Machine};
 use crate::stub::Acted;
-use crate::{lambda, local, signatures};
+use crate::{lambda, local, signatures, tasks};
 use std::fmt::Write;
 
 /// What stands where nothing could be measured.
@@ -168,6 +168,46 @@ pub(crate) fn lambda(figures: &lambda::Figures) -> String {
     text
 }
 
+/// What tasks cost.
+pub(crate) fn tasks(figures: &tasks::Figures) -> String {
+    let mut text =
+        format!("\ntasks: one process of worker, batches of {BATCH} events, one task of each; {}\n\n", figures.path);
+    let mut rows = vec![row(["upstream answers", "tasks/s", "batch p50 ms", "CPU µs per task"])];
+    for way in &figures.throughput {
+        rows.push(vec![
+            if way.latency_ms == 0 { "at once".to_owned() } else { format!("after {} ms", way.latency_ms) },
+            number(way.tasks_per_second, 0),
+            millis_of(way.batch_p50_us),
+            number(way.cpu_us, 0),
+        ]);
+    }
+    text.push_str(&table(&rows));
+    if figures.throughput.iter().any(|way| way.cpu_clock == Some(CpuClock::Ticks)) {
+        text.push_str("  CPU time was counted in ticks of 10 ms over a series\n");
+    }
+    text.push_str("\n  calls of each receipt, looks at the configuration left out\n");
+    let mut rows = vec![row(["", "events", "tasks", "limits", "queue", "upstream"])];
+    for step in &figures.steps {
+        let tables = ["events", "tasks", "limits"].map(|table| step.of_table(table));
+        let mut line = vec![if step.path.is_empty() {
+            format!("  {}", step.receipt)
+        } else {
+            format!("{}: {}", step.path, step.receipt)
+        }];
+        line.extend(tables.into_iter().chain([step.of_queue(), step.requests]).map(|count| count.to_string()));
+        rows.push(line);
+    }
+    text.push_str(&table(&rows));
+    text.push('\n');
+    let mut rows = vec![row(["bodies and answers", "batch KiB", "peak memory MiB"])];
+    for load in &figures.loads {
+        let size = format!("{} KB", load.bytes / 1024);
+        rows.push(vec![size, number(Some(load.event_bytes as f64 / 1024.0), 0), mib(load.peak_kib)]);
+    }
+    text.push_str(&table(&rows));
+    text
+}
+
 /// What the columns are called: by their function, and numbered where there are several of one.
 fn names(functions: &[FunctionFigures]) -> Vec<String> {
     let of = |name: &str, among: &[FunctionFigures]| among.iter().filter(|function| function.function == name).count();
@@ -221,6 +261,32 @@ mod tests {
         for part in
             ["8", "3000", "987", "321", "1.23", "7 × 503", "5.68", "once 299", "20.0", "40.0", "60.0", "41 ms", NONE]
         {
+            assert!(text.contains(part), "{part} is missing:\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_figure_of_tasks_is_printed() {
+        let text = tasks(&tasks::Figures {
+            path: "target/lambda/worker/bootstrap".to_owned(),
+            throughput: vec![tasks::Throughput {
+                latency_ms: 50,
+                tasks_per_second: Some(1234.4),
+                batch_p50_us: Some(6789.0),
+                cpu_us: Some(321.0),
+                cpu_clock: Some(CpuClock::Scheduler),
+            }],
+            steps: vec![tasks::Step {
+                path: "a rate",
+                receipt: "first token",
+                calls: [("DynamoDB UpdateItem tasks".to_owned(), 2), ("SQS SendMessage".to_owned(), 3)].into(),
+                requests: 4,
+            }],
+            loads: vec![tasks::Load { bytes: 1024, event_bytes: 20 * 1024, peak_kib: Some(11 * 1024) }],
+        });
+        let step = text.lines().find(|line| line.contains("first token")).expect("a line");
+        assert_eq!(step.split_whitespace().collect::<Vec<_>>()[4..], ["0", "2", "0", "3", "4"], "{text}");
+        for part in ["after 50 ms", "1234", "6.79", "321", "1 KB", "20", "11.0", "worker/bootstrap"] {
             assert!(text.contains(part), "{part} is missing:\n{text}");
         }
     }
