@@ -1,6 +1,6 @@
 use super::*;
 use crate::diagnostic::{Position, Severity};
-use crate::model::{Auth, Carrier, CatchUp, Effect, GithubLog, Method, OnParked, Tool};
+use crate::model::{Auth, Carrier, CatchUp, Credential, Effect, GithubLog, Method, OnParked, Tool};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -82,7 +82,7 @@ fn a_document_is_read_with_its_defaults() {
             partial: false,
             pages: None,
             auth: Some(Auth {
-                secret: "clawbridge/tools/crm".into(),
+                credential: Credential::Secret("clawbridge/tools/crm".into()),
                 carrier: Carrier::Header { name: "x-api-key".into(), prefix: String::new() },
             }),
             sign: None,
@@ -183,7 +183,7 @@ fn the_secret_goes_where_it_is_expected() {
         let (config, diagnostics) = check(&text);
         assert_eq!(diagnostics, [], "{auth}");
         let carrier = Carrier::Header { name: header.into(), prefix: prefix.into() };
-        let expected = Auth { secret: "clawbridge/tools/a".into(), carrier };
+        let expected = Auth { credential: Credential::Secret("clawbridge/tools/a".into()), carrier };
         assert_eq!(config.unwrap().tools["t"].auth, Some(expected));
     }
 }
@@ -289,6 +289,16 @@ fn every_problem_is_told_with_its_code_and_place() {
         (tool("auth = { secret = \"clawbridge/tools/a\", prefix = \"a\\nb\" }"), "INVALID_HEADER", 4, 50, "tools.t.auth.prefix"),
         (tool("auth = { secret = \"clawbridge/tools/a\", prefix = \"Bearer sk_live_hunter2hunter2\" }"), "SECRET_IN_CONFIG", 4, 50, "tools.t.auth.prefix"),
         (tool("auth = { secret = \"clawbridge/tools/a\", name = \"x\" }"), "UNKNOWN_KEY", 4, 41, "tools.t.auth.name"),
+        (tool("auth = { connection = \"salesforce\" }"), "INVALID_NAME", 4, 24, "tools.t.auth.connection"),
+        (tool("auth = { connection = \"sales force/prod\" }"), "INVALID_NAME", 4, 24, "tools.t.auth.connection"),
+        (tool("auth = { connection = \"{p}/prod\" }"), "INVALID_NAME", 4, 24, "tools.t.auth.connection"),
+        (tool("auth = { connection = \"salesforce/Prod\" }"), "INVALID_NAME", 4, 35, "tools.t.auth.connection"),
+        (tool("auth = { connection = \"salesforce/\" }"), "INVALID_NAME", 4, 35, "tools.t.auth.connection"),
+        (tool("auth = { connection = \"salesforce/x-{id?}\" }"), "INVALID_NAME", 4, 37, "tools.t.auth.connection"),
+        (tool("auth = { connection = \"salesforce/{id\" }"), "INVALID_TEMPLATE", 4, 35, "tools.t.auth.connection"),
+        (tool("auth = { connection = \"salesforce/prod\", secret = \"clawbridge/tools/a\" }"), "KEY_NOT_ALLOWED", 4, 42, "tools.t.auth.secret"),
+        (tool("auth = { connection = \"salesforce/prod\", query = \"token\" }"), "KEY_NOT_ALLOWED", 4, 42, "tools.t.auth.query"),
+        (tool("auth = { connection = \"salesforce/prod\", header = \"Host\" }"), "RESERVED_HEADER", 4, 51, "tools.t.auth.header"),
         (tool("timeout = 10"), "WRONG_TYPE", 4, 11, "tools.t.timeout"),
         (tool("timeout = \"10\""), "INVALID_DURATION", 4, 11, "tools.t.timeout"),
         (tool("timeout = \"1m\""), "INVALID_DURATION", 4, 11, "tools.t.timeout"),

@@ -35,14 +35,16 @@ pub use glob::Glob;
 pub use job::{CompiledJob, Every, Job, JobError, Progress, Within};
 pub use limit::{Circuit, CompiledLimit, Limit, Per, Rate, Share, Span, ToolLimit};
 pub use model::{
-    Algorithm, Assertion, Auth, Carrier, CatchUp, ClientAuth, Config, Effect, Encoding, GithubLog, Grant, IssuerCheck,
-    Jwt, Limits, Method, Network, OnParked, PageKind, Pages, Provider, Revocation, Route, SecretEncoding, Sign,
-    TimestampUnit, Tls, TokenBody, Tool,
+    Algorithm, Assertion, Auth, Carrier, CatchUp, ClientAuth, Config, Credential, Effect, Encoding, GithubLog, Grant,
+    IssuerCheck, Jwt, Limits, Method, Network, OnParked, PageKind, Pages, Provider, Revocation, Route, SecretEncoding,
+    Sign, TimestampUnit, Tls, TokenBody, Tool,
 };
 pub use provider::Lifetime;
 pub use schema::{MAX_VIOLATIONS, Schema, Violation};
 pub use signed::{SignedParts, SignedTemplate};
 pub use stub::{Asked, Content, Cut, Mismatch, Reply, Script, ScriptedAnswer, When, check_stub};
-pub use template::{HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, TemplateSyntaxError, UrlTemplate};
+pub use template::{
+    ConnectionTemplate, HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, TemplateSyntaxError, UrlTemplate,
+};
 pub use units::{ByteSize, Cidr, Timeout};
 pub use verify::{CompiledVerify, DoneError, Retention, Settle, Verify};

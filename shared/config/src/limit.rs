@@ -406,14 +406,14 @@ pub(crate) fn resolve(
         }
         _ => Vec::new(),
     };
-    let mut by_secret: BTreeMap<String, (String, Limit)> = BTreeMap::new();
+    let mut by_credential: BTreeMap<String, (String, Limit)> = BTreeMap::new();
     for (name, tool) in tools {
         let shared = match &tool.tool.limit {
             None => continue,
             Some(ToolLimit::Own(limit)) => {
                 if let (Per::Credential, Some(auth)) = (limit.per, &tool.tool.auth) {
                     let own = (name.clone(), *limit);
-                    let (other, others) = by_secret.entry(auth.secret.clone()).or_insert(own);
+                    let (other, others) = by_credential.entry(auth.credential.name().to_owned()).or_insert(own);
                     if others != limit {
                         let path = format!("tools.{name}.limit");
                         let at = document.at_pointer(&format!("/tools/{name}/limit")).at;

@@ -7,7 +7,7 @@ mod words;
 pub use provider::{Jwt, Provider};
 pub(crate) use tool::default_attempts;
 use tool::is_default;
-pub use tool::{Auth, Carrier, Pages, Sign, Tls, Tool};
+pub use tool::{Auth, Carrier, Credential, Pages, Sign, Tls, Tool};
 pub use words::{
     Algorithm, Assertion, ClientAuth, Effect, Encoding, Grant, IssuerCheck, Method, OnParked, PageKind, Revocation,
     SecretEncoding, TimestampUnit, TokenBody,

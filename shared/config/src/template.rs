@@ -532,6 +532,91 @@ impl HeaderTemplate {
     }
 }
 
+/// Which connection a call uses: `salesforce/prod`, or `shopify/{shop}` where the input names the account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionTemplate {
+    provider: String,
+    account: Vec<Piece>,
+}
+
+impl ConnectionTemplate {
+    /// Read a template.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, and where.
+    pub fn parse(text: &str) -> Result<Self, TemplateSyntaxError> {
+        let fail = |offset: usize, message: &str| TemplateSyntaxError {
+            message: message.to_owned(),
+            offset,
+            is_about_text: true,
+        };
+        let Some((provider, account)) = text.split_once('/') else {
+            return Err(fail(
+                0,
+                "a connection is PROVIDER/ACCOUNT, or PROVIDER/{field} where the input names the account",
+            ));
+        };
+        if !is_connection_part(provider) {
+            return Err(fail(0, "a provider's name has up to 64 small letters, digits, - and _"));
+        }
+        let start = provider.len() + 1;
+        let parsed = pieces(account).map_err(|error| TemplateSyntaxError { offset: start + error.offset, ..error })?;
+        let account: Vec<Piece> = parsed.into_iter().map(|(_, piece)| piece).collect();
+        if let Some(field) = fields(&account).find(|field| field.is_optional) {
+            return Err(fail(
+                start + field.offset,
+                "a call without an account uses none: the field cannot be optional",
+            ));
+        }
+        let is_text = |piece: &Piece| matches!(piece, Piece::Literal(text) if !is_connection_part(text));
+        if account.is_empty() || account.iter().any(is_text) {
+            return Err(fail(start, "an account's name has up to 64 small letters, digits, - and _"));
+        }
+        Ok(Self { provider: provider.to_owned(), account })
+    }
+
+    /// The provider's name.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &Field> {
+        fields(&self.account)
+    }
+
+    /// The account's name for `input`.
+    ///
+    /// # Errors
+    /// A field that is not there or cannot be in an account's name.
+    pub fn account(&self, input: &Value) -> Result<String, TemplateError> {
+        let place = || "connection".to_owned();
+        let mut account = String::new();
+        let mut last = None;
+        for piece in &self.account {
+            match piece {
+                Piece::Literal(text) => account.push_str(text),
+                Piece::Field(field) => {
+                    account.push_str(&lookup(field, input, &place)?);
+                    last = Some(field);
+                }
+            }
+        }
+        match last {
+            Some(field) if !is_connection_part(&account) => {
+                Err(TemplateError::Characters { field: field.path.clone(), place: place() })
+            }
+            _ => Ok(account),
+        }
+    }
+}
+
+/// Whether `text` can be the name of a provider or an account: it stands in the names of secrets.
+fn is_connection_part(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
+}
+
 #[cfg(test)]
 #[path = "template_tests.rs"]
 mod tests;

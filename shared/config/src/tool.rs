@@ -21,10 +21,10 @@ use crate::diagnostic::Code;
 use crate::graphql::OperationKind;
 use crate::job;
 use crate::limit;
-use crate::model::{Effect, Method, Tool, default_attempts};
+use crate::model::{Auth, Credential, Effect, Method, Tool, default_attempts};
 use crate::node::{Data, Entry, Node};
 use crate::reader::{Fields, Found, Reader, nearest, short};
-use crate::template::{Field, HeaderTemplate, QueryTemplate, UrlTemplate};
+use crate::template::{ConnectionTemplate, Field, HeaderTemplate, QueryTemplate, UrlTemplate};
 use crate::units::{ByteSize, Timeout, UnitError};
 use crate::verify::{self, Retention};
 use auth::auth;
@@ -98,6 +98,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
     let (headers, mut header_templates) = headers(reader, &fields);
     let mut claims = Claims::of(&headers, "headers");
     let auth = auth(reader, &fields, url_text, &query, &mut claims);
+    let connection = auth.as_ref().and_then(connection);
     let idempotency_header = reader.optional(&fields, "idempotency_header");
     let sign = sign(reader, &fields, idempotency_header.is_some(), &mut claims);
     let tls = tls(reader, &fields, url.as_ref());
@@ -166,6 +167,13 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         let url = url_found.as_ref().zip(url.as_ref());
         let callback = job.as_ref().and_then(|job| job.job().callback.as_deref());
         placeholders(reader, input, callback, url, &query_templates, &header_templates);
+        if let Some(connection) = &connection {
+            let (path, at) = (
+                fields.path_of("auth.connection"),
+                fields.entry("auth").and_then(|entry| entry.node.at_pointer("/connection").at),
+            );
+            connection.fields().for_each(|field| placeholder(reader, input, &path, field, at, true));
+        }
     }
 
     let (method, url) = (method?, url?);
@@ -221,9 +229,17 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         input: input_schema,
         result: result_program,
         output: output_schema,
+        connection,
         sign: compiled_sign,
         pages: compiled_pages,
     })
+}
+
+fn connection(auth: &Auth) -> Option<ConnectionTemplate> {
+    match &auth.credential {
+        Credential::Connection(text) => ConnectionTemplate::parse(text).ok(),
+        Credential::Secret(_) => None,
+    }
 }
 
 fn description<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>) -> Option<Found<'n>> {

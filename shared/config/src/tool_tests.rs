@@ -1,9 +1,9 @@
 use crate::diagnostic::Severity;
 use crate::model::{
-    Algorithm, Auth, Carrier, Config, Effect, Encoding, Method, PageKind, Pages, SecretEncoding, Sign, TimestampUnit,
-    Tls, Tool,
+    Algorithm, Auth, Carrier, Config, Credential, Effect, Encoding, Method, PageKind, Pages, SecretEncoding, Sign,
+    TimestampUnit, Tls, Tool,
 };
-use crate::{Compiled, check};
+use crate::{Compiled, ConnectionTemplate, check};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ fn found(text: &str) -> Vec<(&'static str, usize, usize, String)> {
 #[test]
 fn a_credential_goes_into_a_header_a_parameter_or_basic() {
     let carrier = |more: &str| tool(&reading(&format!("auth = {{ secret = \"clawbridge/tools/a\"{more} }}"))).auth;
-    let expected = |carrier| Some(Auth { secret: "clawbridge/tools/a".into(), carrier });
+    let expected = |carrier| Some(Auth { credential: Credential::Secret("clawbridge/tools/a".into()), carrier });
     let header = Carrier::Header { name: "authorization".into(), prefix: "Bearer ".into() };
     assert_eq!(carrier(""), expected(header.clone()));
     assert_eq!(carrier(", basic = false"), expected(header));
@@ -65,6 +65,43 @@ fn a_credential_goes_into_a_header_a_parameter_or_basic() {
     ] {
         assert!(serde_json::from_value::<Auth>(json.clone()).is_err(), "{json}");
     }
+}
+
+#[test]
+fn a_connections_token_goes_into_a_header() {
+    let auth = |more: &str| tool(&reading(&format!("auth = {{ connection = {more} }}"))).auth.expect("auth");
+    let expected = |name: &str, header: &str, prefix: &str| Auth {
+        credential: Credential::Connection(name.into()),
+        carrier: Carrier::Header { name: header.into(), prefix: prefix.into() },
+    };
+    assert_eq!(auth("\"salesforce/prod\""), expected("salesforce/prod", "authorization", "Bearer "));
+    assert_eq!(
+        auth("\"shopify/{id}\", header = \"X-Shopify-Access-Token\""),
+        expected("shopify/{id}", "X-Shopify-Access-Token", "")
+    );
+    for json in
+        [json!({"header": "x", "prefix": ""}), json!({"secret": "s", "connection": "a/b", "header": "x", "prefix": ""})]
+    {
+        assert!(serde_json::from_value::<Auth>(json.clone()).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn the_input_chooses_the_account_and_nothing_else() {
+    let template = ConnectionTemplate::parse("shopify/eu-{shop.name}").expect("a template");
+    assert_eq!(template.provider(), "shopify");
+    assert_eq!(template.account(&json!({"shop": {"name": "acme_1"}})).expect("an account"), "eu-acme_1");
+    for (input, code) in [
+        (json!({}), "FIELD_MISSING"),
+        (json!({"shop": {"name": null}}), "FIELD_NOT_PLAIN"),
+        (json!({"shop": {"name": "a/../../providers/x"}}), "FIELD_CHARACTERS"),
+        (json!({"shop": {"name": "ACME"}}), "FIELD_CHARACTERS"),
+        (json!({"shop": {"name": "a".repeat(62)}}), "FIELD_CHARACTERS"),
+    ] {
+        assert_eq!(template.account(&input).expect_err("no account").code(), code, "{input}");
+    }
+    let whole = ConnectionTemplate::parse("google/{who}").expect("a template");
+    assert_eq!(whole.account(&json!({"who": ""})).expect_err("no account").code(), "FIELD_CHARACTERS");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::limit::{Circuit, CompiledLimit};
 use crate::model::Tool;
 use crate::schema::{Schema, Violation};
 use crate::signed::SignedTemplate;
-use crate::template::{HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, UrlTemplate};
+use crate::template::{ConnectionTemplate, HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, UrlTemplate};
 use crate::verify::CompiledVerify;
 
 /// The longest idempotency key, in bytes.
@@ -31,6 +31,7 @@ pub struct CompiledTool {
     pub(crate) input: Option<Schema>,
     pub(crate) result: Option<Program>,
     pub(crate) output: Option<Schema>,
+    pub(crate) connection: Option<ConnectionTemplate>,
     pub(crate) sign: Option<CompiledSign>,
     pub(crate) pages: Option<CompiledPages>,
 }
@@ -134,6 +135,12 @@ impl CompiledTool {
     #[must_use]
     pub fn tool(&self) -> &Tool {
         &self.tool
+    }
+
+    /// Which connection's token it sends. `None`: none.
+    #[must_use]
+    pub fn connection(&self) -> Option<&ConnectionTemplate> {
+        self.connection.as_ref()
     }
 
     /// How often it may be called, a limit that tools share looked up. `None`: as often as there is work.

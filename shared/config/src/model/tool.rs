@@ -108,10 +108,29 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "AuthForm", into = "AuthForm")]
 pub struct Auth {
-    /// The name of the secret.
-    pub secret: String,
+    /// Where it comes from.
+    pub credential: Credential,
     /// What carries it.
     pub carrier: Carrier,
+}
+
+/// Where a credential comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// The secret of this name.
+    Secret(String),
+    /// The access token of a connection: `PROVIDER/ACCOUNT`, the account as it is or a template, `{field}` of the input.
+    Connection(String),
+}
+
+impl Credential {
+    /// What a document calls it. It is what tools that share a limit by credential have in common.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Secret(name) | Self::Connection(name) => name,
+        }
+    }
 }
 
 /// What carries a credential.
@@ -140,7 +159,10 @@ pub enum Carrier {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AuthForm {
-    secret: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    connection: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     header: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,7 +177,11 @@ struct AuthForm {
 
 impl From<Auth> for AuthForm {
     fn from(auth: Auth) -> Self {
-        let form = Self { secret: auth.secret, header: None, prefix: None, query: None, basic: false, user: None };
+        let (secret, connection) = match auth.credential {
+            Credential::Secret(name) => (Some(name), None),
+            Credential::Connection(name) => (None, Some(name)),
+        };
+        let form = Self { secret, connection, header: None, prefix: None, query: None, basic: false, user: None };
         match auth.carrier {
             Carrier::Header { name, prefix } => Self { header: Some(name), prefix: Some(prefix), ..form },
             Carrier::Query { name } => Self { query: Some(name), ..form },
@@ -168,6 +194,11 @@ impl TryFrom<AuthForm> for Auth {
     type Error = &'static str;
 
     fn try_from(form: AuthForm) -> Result<Self, Self::Error> {
+        let credential = match (&form.secret, &form.connection) {
+            (Some(name), None) => Credential::Secret(name.clone()),
+            (None, Some(name)) => Credential::Connection(name.clone()),
+            (Some(_), Some(_)) | (None, None) => return Err("auth has a secret or a connection"),
+        };
         let carrier = match form {
             AuthForm { header: Some(name), prefix: Some(prefix), query: None, basic: false, user: None, .. } => {
                 Carrier::Header { name, prefix }
@@ -178,7 +209,7 @@ impl TryFrom<AuthForm> for Auth {
             AuthForm { header: None, prefix: None, query: None, basic: true, user, .. } => Carrier::Basic { user },
             _ => return Err("auth has header and prefix, or query, or basic"),
         };
-        Ok(Self { secret: form.secret, carrier })
+        Ok(Self { credential, carrier })
     }
 }
 

@@ -2,15 +2,15 @@
 
 use crate::diagnostic::Code;
 use crate::header;
-use crate::model::{Auth, Carrier};
+use crate::model::{Auth, Carrier, Credential};
 use crate::reader::{Fields, Found, Reader};
-use crate::template::UrlTemplate;
-use crate::tool::request::{Claims, Texts, header_name, parameter_once, secret_in};
+use crate::template::{ConnectionTemplate, UrlTemplate};
+use crate::tool::request::{Claims, Texts, header_name, parameter_once, secret_in, template_error};
 
 /// Where the secrets lie that tools can read. The functions that call tools are permitted these and no others.
 pub(super) const SECRETS: &str = "clawbridge/tools/";
 
-/// `auth`: a header, a query parameter or Basic.
+/// `auth`: a header, a query parameter or Basic, with a secret; a header, with a connection's token.
 pub(super) fn auth(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
@@ -20,7 +20,11 @@ pub(super) fn auth(
 ) -> Option<Auth> {
     let entry = fields.entry("auth")?;
     let path = fields.path_of("auth");
-    let auth = reader.table(&entry.node, &path, &["secret", "header", "prefix", "query", "basic", "user"])?;
+    let keys = ["secret", "connection", "header", "prefix", "query", "basic", "user"];
+    let auth = reader.table(&entry.node, &path, &keys)?;
+    if let Some(connection) = reader.optional(&auth, "connection") {
+        return token(reader, &auth, &connection, claims);
+    }
     let secret = reader.required(&auth, "secret");
     if let Some(found) = &secret {
         secret_name(reader, found);
@@ -57,7 +61,32 @@ pub(super) fn auth(
         }
         (None, false) => header_carrier(reader, &auth, header, prefix, claims),
     };
-    Some(Auth { secret: secret?.value().to_owned(), carrier })
+    Some(Auth { credential: Credential::Secret(secret?.value().to_owned()), carrier })
+}
+
+/// `connection`: an OAuth access token, which goes into a header and nowhere else (RFC 9700, section 4.3.2).
+fn token(reader: &mut Reader<'_>, auth: &Fields<'_>, connection: &Found<'_>, claims: &mut Claims) -> Option<Auth> {
+    for key in ["secret", "query", "basic", "user"] {
+        if let Some(other) = auth.entry(key) {
+            let message = format!(
+                "{} has a secret or a connection, and a connection's token goes into a header: {key} does not go here",
+                auth.path
+            );
+            let at = other.key_at.or(auth.at);
+            reader.error(Code::KeyNotAllowed, &auth.path_of(key), at, message);
+        }
+    }
+    let template = match ConnectionTemplate::parse(connection.value()) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            template_error(reader, connection, &error, Code::InvalidName);
+            None
+        }
+    };
+    let header = reader.optional(auth, "header");
+    let prefix = reader.optional(auth, "prefix");
+    let carrier = header_carrier(reader, auth, header, prefix, claims);
+    template.map(|_| Auth { credential: Credential::Connection(connection.value().to_owned()), carrier })
 }
 
 fn header_carrier(

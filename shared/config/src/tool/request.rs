@@ -27,7 +27,12 @@ pub(crate) fn url(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<UrlTempl
     }
 }
 
-fn template_error(reader: &mut Reader<'_>, found: &Found<'_>, error: &TemplateSyntaxError, about_text: Code) {
+pub(super) fn template_error(
+    reader: &mut Reader<'_>,
+    found: &Found<'_>,
+    error: &TemplateSyntaxError,
+    about_text: Code,
+) {
     let code = if error.is_about_text { about_text } else { Code::InvalidTemplate };
     let message = format!("{}: {}", found.path, error.message);
     reader.error(code, &found.path, found.at_offset(error.offset), message);
