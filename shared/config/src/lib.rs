@@ -32,7 +32,7 @@ pub use diagnostic::{Code, Diagnostic, Position, Severity};
 pub use document::{MAX_DOCUMENT_BYTES, MAX_TOOLS, check};
 pub use glob::Glob;
 pub use job::{CompiledJob, Every, Job, JobError, Progress, Within};
-pub use limit::{Circuit, CompiledLimit, Limit, Per, Rate, Share, Span, ToolLimit};
+pub use limit::{Circuit, CompiledLimit, Limit, Per, Rate, RetryBudget, Share, Span, ToolLimit};
 pub use model::{
     Algorithm, Auth, Carrier, CatchUp, Config, Effect, Encoding, GithubLog, Limits, Method, Network, OnParked,
     PageKind, Pages, Route, SecretEncoding, Sign, TimestampUnit, Tls, Tool,
