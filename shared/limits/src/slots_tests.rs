@@ -71,7 +71,9 @@ fn fewer_slots_than_before_leave_those_who_hold_the_others_alone() {
 
 #[test]
 fn a_lease_from_a_wrong_clock_holds_nothing() {
-    for (until, live) in [(1, true), (0, false), (-5_000, false), (90_000, true), (90_001, false), (i64::MAX / 4, false)] {
+    for (until, live) in
+        [(1, true), (0, false), (-5_000, false), (90_000, true), (90_001, false), (i64::MAX / 4, false)]
+    {
         let slots = held(&[(0, 1, until)]);
         assert_eq!(slots.held(at(0)) == 1, live, "{until}");
         assert_eq!(matches!(step(&slots, rule(1), Holder(2), at(0), 0.0), Step::Try(_)), !live, "{until}");
