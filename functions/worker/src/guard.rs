@@ -118,3 +118,24 @@ pub(crate) fn unused(leave: (Guard, Permit)) -> Report {
     let (guard, permit) = leave;
     Report { guard, permit, ended: Ended::Unsent, said: Said::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clawbridge_limits::slots;
+    use clawbridge_tasks::{CLOCK_MARGIN, LEASE_MARGIN};
+    use std::time::Duration;
+
+    #[test]
+    fn a_slot_is_held_for_at_least_as_long_as_the_attempt_that_takes_it() {
+        assert_eq!(slots::CLOCK_MARGIN, CLOCK_MARGIN);
+        for (timeout, seconds) in [("1s", 1), ("10s", 10), ("25s", 25)] {
+            let text = format!(
+                "[tools.t]\nmethod = \"GET\"\nurl = \"https://a.example\"\ntimeout = \"{timeout}\"\nlimit = {{ concurrency = 1 }}"
+            );
+            let config = clawbridge_config::check(&text).0.expect("no error").compile().expect("the same");
+            let (_, rule) = guard(config.tool("t").expect("the tool")).slots.expect("slots");
+            assert!(rule.lease() >= Duration::from_secs(seconds) + LEASE_MARGIN, "{timeout}: {:?}", rule.lease());
+        }
+    }
+}

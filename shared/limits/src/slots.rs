@@ -45,6 +45,12 @@ impl Rule {
     pub fn count(self) -> u32 {
         self.count
     }
+
+    /// How long one is held at most.
+    #[must_use]
+    pub fn lease(self) -> Duration {
+        self.lease
+    }
 }
 
 /// Names one call that holds a slot: random.
