@@ -4,7 +4,7 @@ use crate::support::work::{ALLOW, attempts, bridge, idle, send, show, status, to
 use crate::support::{Bridge, Call, Stub, eventually};
 use clawbridge_aws::{Environment, sdk_config};
 use clawbridge_clock::Timestamp;
-use clawbridge_limits::{Acquired, Ended, Guard, Limits, Said};
+use clawbridge_limits::{Acquired, Attempt, Ended, Guard, Limits, Said};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,9 @@ async fn an_operator_sees_what_holds_calls_up_and_can_end_it() {
     let tables = sdk_config(&Environment::local(&bridge.private)).expect("a configuration");
     let tables = aws_sdk_dynamodb::Client::new(&tables);
     let limits = Limits::new(&tables, "clawbridge-limits".to_owned(), "test".to_owned());
-    let Acquired::Granted(permit) = limits.acquire(&guard, Timestamp::now(), 0.0).await else { panic!("no token") };
+    let Acquired::Granted(permit) = limits.acquire(&guard, Attempt::First, Timestamp::now(), 0.0).await else {
+        panic!("no token")
+    };
     let said = Said { retry_after: Some(Duration::from_secs(600)), ..Said::default() };
     assert_eq!(limits.report(&guard, permit, Ended::Failed, said, Timestamp::now(), 0.0).await, None);
 

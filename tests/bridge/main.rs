@@ -1,6 +1,7 @@
 //! The running bridge: real processes, real sockets, the command line as a person uses it.
 
 mod bodies;
+mod bounds;
 mod catch_up;
 mod certificates;
 mod crash;

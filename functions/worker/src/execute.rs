@@ -129,7 +129,7 @@ impl Worker {
         }
     }
 
-    /// Makes the call that was claimed, if its upstream's limit and circuit leave it to.
+    /// Makes the call that was claimed, if what protects its upstream lets it.
     async fn call(
         &self,
         loaded: &Loaded,
@@ -142,7 +142,7 @@ impl Worker {
             return (failed(unknown_tool(&record.tool), 0), None, None);
         };
         let started = Instant::now();
-        let leave = match self.leave(tool).await {
+        let leave = match self.leave(tool, record).await {
             Ok(leave) => leave,
             Err(error) => return (Done::NotCalled(error), None, None),
         };

@@ -1,12 +1,12 @@
-//! Leave to call: limits and circuits around the calls that `execute` makes.
+//! Leave to call: limits, circuits and retry budgets around the calls that `execute` makes.
 
 use crate::{Loaded, Worker};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::CompiledTool;
 use clawbridge_journal::{Decision, Entry};
-use clawbridge_limits::{Acquired, Ended, Guard, Later, Permit, Said};
+use clawbridge_limits::{Acquired, Attempt, Ended, Guard, Later, Permit, Said};
 use clawbridge_tasks::change::{Change, Fence};
-use clawbridge_tasks::{Class, Code, State, TaskError};
+use clawbridge_tasks::{Class, Code, Record, State, TaskError};
 use clawbridge_tools::Called;
 
 /// What is told after the outcome of a call is written down. Lost with a crash, which harms nobody.
@@ -20,12 +20,16 @@ pub(crate) struct Report {
 
 impl Worker {
     /// Leave to call the tool, or the error of a call that is not made now.
-    pub(crate) async fn leave(&self, tool: &CompiledTool) -> Result<Option<(Guard, Permit)>, TaskError> {
-        if tool.limit().is_none() && tool.circuit().is_none() {
+    pub(crate) async fn leave(
+        &self,
+        tool: &CompiledTool,
+        record: &Record,
+    ) -> Result<Option<(Guard, Permit)>, TaskError> {
+        if tool.limit().is_none() && tool.circuit().is_none() && tool.retry_budget().is_none() {
             return Ok(None);
         }
         let guard = guard(tool);
-        match self.limits.acquire(&guard, Timestamp::now(), fastrand::f64()).await {
+        match self.limits.acquire(&guard, attempt(record), Timestamp::now(), fastrand::f64()).await {
             Acquired::Granted(permit) => {
                 self.tell_limits(permit.note.as_deref());
                 Ok(Some((guard, permit)))
@@ -48,7 +52,7 @@ impl Worker {
         let is_claim = claim.after.state == State::Running;
         let is_known = matches!(claim.fence, Fence::At { state: State::Queued, .. });
         let tool = loaded.config.tool(&claim.after.tool).filter(|_| is_claim && is_known)?;
-        let later = self.limits.peek(&guard(tool), Timestamp::now(), fastrand::f64())?;
+        let later = self.limits.peek(&guard(tool), attempt(&claim.after), Timestamp::now(), fastrand::f64())?;
         clawbridge_journal::write(&Entry::TaskAttempt {
             task: &claim.after.id,
             tool: &claim.after.tool,
@@ -75,6 +79,11 @@ impl Worker {
 
 fn guard(tool: &CompiledTool) -> Guard {
     Guard::of(tool, tool.tool().auth.as_ref().map(|auth| auth.secret.as_str()))
+}
+
+/// An attempt whose worker was lost is no retry: nobody knows that its upstream failed.
+fn attempt(record: &Record) -> Attempt {
+    if record.failures > 0 { Attempt::Retry } else { Attempt::First }
 }
 
 /// A call that is not made now: it costs its task nothing.
@@ -108,4 +117,25 @@ pub(crate) fn told(leave: (Guard, Permit), called: &Called) -> Report {
 pub(crate) fn unused(leave: (Guard, Permit)) -> Report {
     let (guard, permit) = leave;
     Report { guard, permit, ended: Ended::Unsent, said: Said::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clawbridge_limits::slots;
+    use clawbridge_tasks::{CLOCK_MARGIN, LEASE_MARGIN};
+    use std::time::Duration;
+
+    #[test]
+    fn a_slot_is_held_for_at_least_as_long_as_the_attempt_that_takes_it() {
+        assert_eq!(slots::CLOCK_MARGIN, CLOCK_MARGIN);
+        for (timeout, seconds) in [("1s", 1), ("10s", 10), ("25s", 25)] {
+            let text = format!(
+                "[tools.t]\nmethod = \"GET\"\nurl = \"https://a.example\"\ntimeout = \"{timeout}\"\nlimit = {{ concurrency = 1 }}"
+            );
+            let config = clawbridge_config::check(&text).0.expect("no error").compile().expect("the same");
+            let (_, rule) = guard(config.tool("t").expect("the tool")).slots.expect("slots");
+            assert!(rule.lease() >= Duration::from_secs(seconds) + LEASE_MARGIN, "{timeout}: {:?}", rule.lease());
+        }
+    }
 }

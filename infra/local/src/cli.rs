@@ -54,7 +54,7 @@ pub(crate) enum Command {
     /// Tools: the calls that are declared, and one of them now.
     #[command(subcommand)]
     Tools(ToolsCommand),
-    /// Limits and circuits: what holds tools' calls up.
+    /// Limits, circuits and retry budgets: what holds tools' calls up.
     #[command(subcommand)]
     Limits(LimitsCommand),
     /// Sources: who may send webhooks, and how they sign.
@@ -310,11 +310,12 @@ pub(crate) struct ToolCallArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LimitsCommand {
-    /// List what is left of limits, what is paused and which circuits are open, and until when.
+    /// List what is left of limits and retry budgets, how many calls are under way, what is paused and which circuits are open, and until
+    /// when.
     List,
-    /// Forget what is kept under a key: a full limit, no pause, a closed circuit.
+    /// Forget what is kept under a key: a full limit or retry budget, no pause, a closed circuit, no call under way.
     Reset {
-        /// The key, as `limits list` shows it: tool/NAME, limit/NAME, credential/SECRET, circuit/TOOL.
+        /// The key, as `limits list` shows it: tool/NAME, limit/NAME, credential/SECRET, slots/…, retries/TOOL, circuit/TOOL.
         scope: String,
     },
 }

@@ -97,6 +97,7 @@ fn a_document_is_read_with_its_defaults() {
             result_retention: "30d".parse().unwrap(),
             limit: None,
             circuit: None,
+            retry_budget: None,
             max_response: "1MiB".parse().unwrap(),
             input: Some(
                 json!({"type": "object", "required": ["customer"], "properties": {"customer": {"type": "string"}}})

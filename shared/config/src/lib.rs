@@ -33,7 +33,7 @@ pub use diagnostic::{Code, Diagnostic, Position, Severity};
 pub use document::{MAX_DOCUMENT_BYTES, MAX_TOOLS, check};
 pub use glob::Glob;
 pub use job::{CompiledJob, Every, Job, JobError, Progress, Within};
-pub use limit::{Circuit, CompiledLimit, Limit, Per, Rate, Share, Span, ToolLimit};
+pub use limit::{Circuit, CompiledLimit, Limit, Per, Rate, RetryBudget, Share, Span, ToolLimit};
 pub use model::{
     Algorithm, Assertion, Auth, Carrier, CatchUp, ClientAuth, Config, Credential, Effect, Encoding, GithubLog, Grant,
     IssuerCheck, Jwt, Limits, Method, Network, OnParked, PageKind, Pages, Provider, Revocation, Route, SecretEncoding,

@@ -1,4 +1,4 @@
-//! Reading what protects upstreams: `limit` and `circuit` of a tool, and the limits that tools share, `[limits.NAME]`.
+//! Reading what protects upstreams: `limit`, `circuit` and `retry_budget` of a tool, and the limits that tools share, `[limits.NAME]`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -165,15 +165,15 @@ impl fmt::Display for Share {
 
 crate::units::as_text!(Rate, Span, Share);
 
-/// What has a bucket of its own.
+/// What has a bucket, and slots, of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Per {
     /// The tool. Not of a limit that tools share.
     Tool,
-    /// The limit that tools share: all of them draw from one bucket.
+    /// The limit that tools share: all of them draw from one bucket, and hold slots of one set.
     Limit,
-    /// The credential that is sent: all tools that send one secret draw from one bucket.
+    /// The credential that is sent: all tools that send one secret draw from one bucket, and hold slots of one set.
     Credential,
 }
 
@@ -187,14 +187,19 @@ impl Per {
     }
 }
 
-/// How often an upstream may be called, by all environments together.
+/// How often an upstream may be called and how many calls may be under way, by all environments together. At least one of the two is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
-    /// On average.
-    pub rate: Rate,
-    /// How many calls may be made at once after a pause. Default: those of one second, at least one.
-    pub burst: u32,
+    /// How often, on average. `None`: as often as there is work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// How many calls may be made at once after a pause. Set if and only if there is a rate. Default: the calls of one second, at least one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// How many calls may be under way at one time, 1 to 100. `None`: as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
     /// What is counted together. Default: the tool, or the limit that tools share.
     pub per: Per,
 }
@@ -202,6 +207,14 @@ pub struct Limit {
 impl Limit {
     /// The largest burst.
     pub const MAX_BURST: u32 = 100_000;
+    /// The most calls under way: each has its place in one item of the table, whose size is paid for with each write.
+    pub const MAX_CONCURRENCY: u32 = 100;
+
+    /// How often and how many at once, where that is limited.
+    #[must_use]
+    pub fn bucket(&self) -> Option<(Rate, u32)> {
+        self.rate.map(|rate| (rate, self.burst.unwrap_or_else(|| rate.of_a_second())))
+    }
 }
 
 /// A tool's limit: its own, or the name of one that tools share.
@@ -234,6 +247,30 @@ pub struct Circuit {
 impl Default for Circuit {
     fn default() -> Self {
         Self { failures: 5, window: Span(60), share: None, open: Span(30), probes: 1 }
+    }
+}
+
+/// How many of a tool's calls may be retries: calls of tasks that the upstream has made fail before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryBudget {
+    /// So many for each hundred first attempts. Default 20%.
+    pub share: Share,
+    /// And so many whatever there are of those, so that what is called seldom is tried again at all. Default 1/s.
+    pub rate: Rate,
+}
+
+impl RetryBudget {
+    /// How many retries of [`RetryBudget::rate`] may be made at once: those of one second, at least one.
+    #[must_use]
+    pub fn burst(&self) -> u32 {
+        self.rate.of_a_second()
+    }
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self { share: Share(20), rate: Rate { calls: 1, unit: Unit::Second } }
     }
 }
 
@@ -270,15 +307,33 @@ pub(crate) fn of_tool(reader: &mut Reader<'_>, fields: &Fields<'_>, has_credenti
 
 /// Read a limit, whose `per` is `whole` if nothing else is said.
 fn limit(reader: &mut Reader<'_>, entry: &Entry, path: &str, whole: Per) -> Option<Limit> {
-    let fields = reader.table(&entry.node, path, &["rate", "burst", "per"])?;
-    let rate = reader.required(&fields, "rate").and_then(|found| rate(reader, &found));
-    let default = rate.map_or(1, Rate::of_a_second);
+    let fields = reader.table(&entry.node, path, &["rate", "burst", "concurrency", "per"])?;
+    let found = reader.optional(&fields, "rate");
+    let rate = found.as_ref().map(|found| rate(reader, found));
+    let default = rate.flatten().map_or(1, Rate::of_a_second);
     let burst = reader.integer(&fields, "burst", 1..=Limit::MAX_BURST, default);
+    let concurrency = reader.optional_integer(&fields, "concurrency", 1..=Limit::MAX_CONCURRENCY);
+    if fields.entry("rate").is_none() {
+        if let Some(burst) = fields.entry("burst") {
+            let message = format!("{path}.burst says nothing without {path}.rate");
+            reader.error(Code::InvalidValue, &format!("{path}.burst"), burst.node.at, message).suggestion =
+                Some("leave burst out, or add rate; how many calls may be under way is concurrency".to_owned());
+        } else if concurrency.is_none() {
+            let message = format!("{path} has neither rate nor concurrency, and limits nothing");
+            reader.error(Code::MissingKey, path, entry.node.at, message).suggestion =
+                Some("add rate = \"10/s\", concurrency = 5, or both".to_owned());
+        }
+    }
     let per = match reader.optional(&fields, "per") {
         None => Some(whole),
         Some(found) => per(reader, &found, whole),
     };
-    Some(Limit { rate: rate?, burst, per: per? })
+    // A rate that cannot be read has been reported.
+    let rate = match rate {
+        Some(rate) => Some(rate?),
+        None => None,
+    };
+    Some(Limit { rate, burst: rate.map(|_| burst), concurrency, per: per? })
 }
 
 fn rate(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<Rate> {
@@ -318,10 +373,21 @@ pub(crate) fn circuit(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Ci
     Some(Circuit {
         failures: reader.integer(&fields, "failures", 1..=50, default.failures),
         window: span(reader, &fields, "window", Span::WINDOW).unwrap_or(default.window),
-        share: share(reader, &fields),
+        share: reader.optional(&fields, "share").and_then(|found| share(reader, &found)),
         open: span(reader, &fields, "open", Span::OPEN).unwrap_or(default.open),
         probes: reader.integer(&fields, "probes", 1..=10, default.probes),
     })
+}
+
+/// Read `retry_budget` of a tool.
+pub(crate) fn retry_budget(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<RetryBudget> {
+    let entry = fields.entry("retry_budget")?;
+    let path = fields.path_of("retry_budget");
+    let fields = reader.table(&entry.node, &path, &["share", "rate"])?;
+    let default = RetryBudget::default();
+    let share = reader.optional(&fields, "share").map_or(Some(default.share), |found| share(reader, &found));
+    let rate = reader.optional(&fields, "rate").map_or(Some(default.rate), |found| rate(reader, &found));
+    Some(RetryBudget { share: share?, rate: rate? })
 }
 
 fn span(reader: &mut Reader<'_>, fields: &Fields<'_>, key: &str, (min, max): (Span, Span)) -> Option<Span> {
@@ -342,8 +408,7 @@ fn span(reader: &mut Reader<'_>, fields: &Fields<'_>, key: &str, (min, max): (Sp
     None
 }
 
-fn share(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Share> {
-    let found = reader.optional(fields, "share")?;
+fn share(reader: &mut Reader<'_>, found: &Found<'_>) -> Option<Share> {
     match found.value().parse() {
         Ok(share) => return Some(share),
         Err(UnitError::OutOfRange) => {

@@ -50,7 +50,12 @@ fn compiled(text: &str) -> Compiled {
 #[test]
 fn limits_and_circuits_are_read_with_their_defaults() {
     let compiled = compiled(FULL);
-    let limit = |rate: &str, burst, per| Limit { rate: rate.parse().unwrap(), burst, per };
+    let limit = |rate: &str, burst, per| Limit {
+        rate: Some(rate.parse().unwrap()),
+        burst: Some(burst),
+        concurrency: None,
+        per,
+    };
     let of = |tool: &str| compiled.tool(tool).expect("a tool").limit().cloned();
     assert_eq!(of("free"), None);
     assert_eq!(of("own"), Some(CompiledLimit { shared: None, limit: limit("100/m", 20, Per::Tool) }));
@@ -65,6 +70,43 @@ fn limits_and_circuits_are_read_with_their_defaults() {
     assert_eq!(of("keyed"), Some(Circuit::default()));
     let own = Circuit { failures: 10, window: Span(300), share: Some(Share(50)), open: Span(900), probes: 3 };
     assert_eq!(of("own"), Some(own));
+}
+
+#[test]
+fn concurrency_and_retry_budgets_are_read_with_their_defaults() {
+    let text = r#"
+[tools.few]
+method = "GET"
+url = "https://a.example"
+limit = { concurrency = 5 }
+retry_budget = {}
+
+[tools.both]
+method = "GET"
+url = "https://a.example"
+auth = { secret = "clawbridge/tools/a" }
+limit = "api"
+retry_budget = { share = "5%", rate = "90/m" }
+
+[limits.api]
+rate = "30/s"
+concurrency = 100
+per = "credential"
+"#;
+    let config = check(text).0.unwrap();
+    assert_eq!(Config::from_json(&config.to_json()).as_ref(), Ok(&config));
+    let compiled = compiled(text);
+    let of = |tool: &str| compiled.tool(tool).expect("a tool").limit().map(|compiled| compiled.limit);
+    assert_eq!(of("few"), Some(Limit { rate: None, burst: None, concurrency: Some(5), per: Per::Tool }));
+    assert_eq!(of("few").and_then(|limit| limit.bucket()), None);
+    let both = of("both").expect("a limit");
+    assert_eq!((both.concurrency, both.per), (Some(100), Per::Credential));
+    assert_eq!(both.bucket(), Some(("30/s".parse().unwrap(), 30)));
+
+    let of = |tool: &str| compiled.tool(tool).expect("a tool").retry_budget().map(|budget| (*budget, budget.burst()));
+    let budget = |share, rate: &str| RetryBudget { share: Share(share), rate: rate.parse().unwrap() };
+    assert_eq!(of("few"), Some((budget(20, "1/s"), 1)));
+    assert_eq!(of("both"), Some((budget(5, "90/m"), 1)));
 }
 
 #[test]
@@ -132,7 +174,39 @@ fn every_problem_is_told_with_its_code_and_place_and_what_to_do() {
     let tool = |lines: &str| format!("[tools.t]\nmethod = \"GET\"\nurl = \"https://a.example\"\n{lines}");
     let cases: Vec<(String, &str, usize, usize, &str, &str)> = vec![
         (tool("limit = 10"), "WRONG_TYPE", 4, 9, "tools.t.limit", "must be a table, or the name of a limit"),
-        (tool("limit = {}"), "MISSING_KEY", 4, 1, "tools.t.limit.rate", "tools.t.limit has no rate"),
+        (tool("limit = {}"), "MISSING_KEY", 4, 1, "tools.t.limit", "neither rate nor concurrency, and limits nothing"),
+        (
+            tool("limit = { concurrency = 0 }"),
+            "OUT_OF_RANGE",
+            4,
+            25,
+            "tools.t.limit.concurrency",
+            "from 1 to 100, not 0",
+        ),
+        (tool("limit = { concurrency = 101 }"), "OUT_OF_RANGE", 4, 25, "tools.t.limit.concurrency", "from 1 to 100"),
+        (
+            tool("limit = { concurrency = \"5\" }"),
+            "WRONG_TYPE",
+            4,
+            25,
+            "tools.t.limit.concurrency",
+            "must be an integer",
+        ),
+        (
+            tool("limit = { concurrency = 5, burst = 2 }"),
+            "INVALID_VALUE",
+            4,
+            36,
+            "tools.t.limit.burst",
+            "says nothing without tools.t.limit.rate; leave burst out",
+        ),
+        (tool("limit = { concurency = 5, rate = \"1/s\" }"), "UNKNOWN_KEY", 4, 11, "tools.t.limit.concurency", "did you mean \"concurrency\"?"),
+        (tool("concurrency = 5"), "UNKNOWN_KEY", 4, 1, "tools.t.concurrency", "has no key"),
+        (tool("retry_budget = 20"), "WRONG_TYPE", 4, 16, "tools.t.retry_budget", "must be a table"),
+        (tool("retry_budget = { per_second = 1 }"), "UNKNOWN_KEY", 4, 18, "tools.t.retry_budget.per_second", "its keys are share"),
+        (tool("retry_budget = { share = 0.2 }"), "WRONG_TYPE", 4, 26, "tools.t.retry_budget.share", "must be a string"),
+        (tool("retry_budget = { share = \"101%\" }"), "OUT_OF_RANGE", 4, 26, "tools.t.retry_budget.share", "from 1% to 100%"),
+        (tool("retry_budget = { rate = \"1\" }"), "INVALID_RATE", 4, 25, "tools.t.retry_budget.rate", "such as"),
         (
             tool("limit = { rat = 1, rate = \"1/s\" }"),
             "UNKNOWN_KEY",

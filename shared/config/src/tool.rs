@@ -35,7 +35,7 @@ use schema::{placeholder, schema};
 use sign::sign;
 use tls::tls;
 
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 28] = [
     "description",
     "method",
     "url",
@@ -59,6 +59,7 @@ const KEYS: [&str; 27] = [
     "result_retention",
     "limit",
     "circuit",
+    "retry_budget",
     "max_response",
     "input",
     "result",
@@ -142,6 +143,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
     let attempts = reader.integer(&fields, "attempts", 1..=20, default_attempts());
     let limit = limit::of_tool(reader, &fields, auth.is_some());
     let circuit = limit::circuit(reader, &fields);
+    let retry_budget = limit::retry_budget(reader, &fields);
     let max_response = unit(
         reader,
         &fields,
@@ -208,6 +210,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         result_retention: result_retention.unwrap_or_default(),
         limit,
         circuit,
+        retry_budget,
         max_response: max_response.unwrap_or_default(),
         input,
         result: owned(result),

@@ -1,10 +1,14 @@
 //! Asked before a call, told after it.
 
+mod bounds;
+
 use crate::bucket::{self, Step, step};
+use crate::budget::{Attempt, Paid};
 use crate::circuit::{self, Admission, FRESH, Pass, State};
 use crate::guard::{Guard, Scope};
 use crate::learn::{self, Said};
 use crate::memory::{KnownBucket, KnownCircuit, Memory, Slot};
+use crate::slots::Slip;
 use crate::store::{Changed, Kept, Store, StoreError};
 use aws_sdk_dynamodb::Client;
 use clawbridge_clock::Timestamp;
@@ -34,8 +38,13 @@ pub enum Acquired {
 pub struct Permit {
     /// Something for the log: the table is out of reach, and this environment keeps limits and circuits by itself. Once in a while.
     pub note: Option<String>,
+    attempt: Attempt,
     /// When its token was taken from the bucket.
     taken_at: Option<Timestamp>,
+    /// What paid for it, if it is a retry.
+    paid: Option<Paid>,
+    /// The slot that it holds.
+    slip: Option<Slip>,
     pass: Pass,
 }
 
@@ -59,6 +68,10 @@ pub enum Why {
     Pause,
     /// The upstream fails, and its circuit is open.
     Circuit,
+    /// As many calls are under way as bridge.toml allows.
+    Concurrency,
+    /// The call is a retry, and there were as many as the tool's budget has.
+    Budget,
 }
 
 impl Why {
@@ -69,7 +82,14 @@ impl Why {
             Why::Limit => "LIMIT_REACHED",
             Why::Pause => "UPSTREAM_PAUSED",
             Why::Circuit => "CIRCUIT_OPEN",
+            Why::Concurrency => "CONCURRENCY_REACHED",
+            Why::Budget => "RETRY_BUDGET_SPENT",
         }
+    }
+
+    /// What keeps a token from being had: there is none, or the bucket is paused.
+    fn or_pause(self, is_pause: bool) -> Why {
+        if is_pause { Why::Pause } else { self }
     }
 
     /// For a person.
@@ -79,6 +99,10 @@ impl Why {
             Why::Limit => "the tool's limit is used up; the call waits for its turn",
             Why::Pause => "the upstream said when to come back; nobody calls it before",
             Why::Circuit => "the upstream fails; its circuit is open, and it is left alone for a while",
+            Why::Concurrency => {
+                "as many calls are under way as the tool's limit allows; the call waits until one has ended"
+            }
+            Why::Budget => "the tool's retry budget is spent; the retry waits for its turn, first attempts go on",
         }
     }
 }
@@ -108,12 +132,13 @@ impl Limits {
     /// The table named `table`. `writer` names this environment in what it writes: random, of its own.
     #[must_use]
     pub fn new(client: &Client, table: String, writer: String) -> Limits {
-        Limits { store: Store::new(client, table, writer), memory: Arc::default() }
+        let memory = Arc::new(Memory::of(&writer));
+        Limits { store: Store::new(client, table, writer), memory }
     }
 
     /// Whether it is known already that a call would have to wait. No table call.
     #[must_use]
-    pub fn peek(&self, guard: &Guard, now: Timestamp, dice: f64) -> Option<Later> {
+    pub fn peek(&self, guard: &Guard, attempt: Attempt, now: Timestamp, dice: f64) -> Option<Later> {
         if let Some((scope, rule)) = &guard.circuit
             && let Some(slot) = self.memory.circuits.get(scope)
             && let known = slot.known()
@@ -122,18 +147,11 @@ impl Limits {
         {
             return Some(later);
         }
+        if let Some(later) = self.peek_bounds(guard, attempt, now, dice) {
+            return Some(later);
+        }
         match &guard.limit {
-            Some((scope, rule)) => {
-                let slot = self.memory.buckets.get(scope)?;
-                let mut known = slot.known();
-                if !known.is_paused(now) && known.lease.has(now) {
-                    return None;
-                }
-                match step(known.seen(*rule, self.memory.is_alone(now), now).as_ref(), *rule, 1, now) {
-                    Step::Later { at, is_pause } => Some(in_line(&mut known, *rule, at, is_pause, dice)),
-                    Step::Try(_) => None,
-                }
-            }
+            Some((scope, rule)) => self.peek_bucket(scope, *rule, Why::Limit, now, dice),
             None => {
                 let until = (*self.memory.pauses.get(&guard.tool)?.known())?;
                 (until > now).then(|| spread(until, Why::Pause, dice))
@@ -141,60 +159,72 @@ impl Limits {
         }
     }
 
-    /// Leave to make a call, or when to ask again. Circuit first, then the limit.
+    /// Leave to make a call, or when to ask again. Circuit first, then the retry budget, a slot, and the limit.
     ///
-    /// A guard without limit and circuit costs no table call. A limit costs one update at most when nothing goes against it, and
-    /// [`MAX_TRIES`] in any case; a circuit one read each [`FRESH`], and updates only while it is half-open. What the table does not
-    /// answer, this environment decides by itself: no work is lost or held up for it.
-    pub async fn acquire(&self, guard: &Guard, now: Timestamp, dice: f64) -> Acquired {
+    /// A guard that declares nothing costs no table call. A limit costs one update at most when nothing goes against it, and [`MAX_TRIES`]
+    /// in any case, and so do a slot, which costs another one when it is given back, and a retry that the environment's own share does not
+    /// pay for; a circuit one read each [`FRESH`], and updates only while it is half-open. What the table does not answer, this environment
+    /// decides by itself: no work is lost or held up for it.
+    pub async fn acquire(&self, guard: &Guard, attempt: Attempt, now: Timestamp, dice: f64) -> Acquired {
         let clock = Clock { now, started: Instant::now() };
-        let mut note = None;
-        if let Some(later) = self.peek(guard, now, dice) {
+        let mut permit = Permit { note: None, attempt, taken_at: None, paid: None, slip: None, pass: Pass::Closed };
+        if let Some(later) = self.peek(guard, attempt, now, dice) {
             return Acquired::Later(later);
         }
-        if let Some((scope, rule)) = &guard.circuit {
-            let slot = self.memory.circuits.of(scope);
-            self.look(scope, &slot, clock, &mut note).await;
-            let later = closed_to_all(&slot.known(), *rule, guard.limit.is_none(), clock.now(), dice);
-            if let Some(later) = later {
-                return Acquired::Later(Later { note, ..later });
+        match self.gather(guard, &mut permit, clock, dice).await {
+            Ok(()) => Acquired::Granted(permit),
+            Err(later) => {
+                self.give_back(guard, &permit, clock.now());
+                self.free_slot(guard, &mut permit, clock).await;
+                Acquired::Later(Later { note: permit.note, ..later })
             }
         }
-        let taken_at = match &guard.limit {
-            None => None,
-            Some((scope, rule)) => match self.token(scope, *rule, clock, dice, &mut note).await {
-                Ok(taken_at) => Some(taken_at),
-                Err(later) => return Acquired::Later(Later { note, ..later }),
-            },
-        };
-        let pass = match &guard.circuit {
-            None => Pass::Closed,
-            Some((scope, rule)) => match self.pass(scope, *rule, clock, dice, &mut note).await {
-                Ok(pass) => pass,
-                Err(later) => {
-                    self.give_back(guard, taken_at, clock.now());
-                    return Acquired::Later(Later { note, ..later });
-                }
-            },
-        };
-        Acquired::Granted(Permit { note, taken_at, pass })
+    }
+
+    /// Puts into `permit` what the call needs, up to what it has to wait for.
+    async fn gather(&self, guard: &Guard, permit: &mut Permit, clock: Clock, dice: f64) -> Result<(), Later> {
+        let note = &mut permit.note;
+        if let Some((scope, rule)) = &guard.circuit {
+            let slot = self.memory.circuits.of(scope);
+            self.look(scope, &slot, clock, note).await;
+            if let Some(later) = closed_to_all(&slot.known(), *rule, guard.limit.is_none(), clock.now(), dice) {
+                return Err(later);
+            }
+        }
+        if let (Some((scope, rule)), Attempt::Retry) = (&guard.retries, permit.attempt) {
+            permit.paid = Some(self.pay(scope, *rule, clock, dice, note).await?);
+        }
+        if let Some((scope, rule)) = &guard.slots {
+            permit.slip = Some(self.slot(scope, *rule, clock, dice, note).await?);
+        }
+        if let Some((scope, rule)) = &guard.limit {
+            permit.taken_at = Some(self.token(scope, *rule, Why::Limit, clock, dice, note).await?);
+        }
+        if let Some((scope, rule)) = &guard.circuit {
+            permit.pass = self.pass(scope, *rule, clock, dice, note).await?;
+        }
+        Ok(())
     }
 
     /// What came of a call. Returns a note for the log as [`Permit::note`].
     ///
-    /// No table call, unless the call failed and there is a circuit, it was a probe, or its answer `said` to wait and there is a key under
-    /// which others look for that.
+    /// No table call, unless it held a slot, it failed and there is a circuit, it was a probe, or its answer `said` to wait and there is a
+    /// key under which others look for that.
     pub async fn report(
         &self,
         guard: &Guard,
-        permit: Permit,
+        mut permit: Permit,
         ended: Ended,
         said: Said,
         now: Timestamp,
         dice: f64,
     ) -> Option<String> {
         let clock = Clock { now, started: Instant::now() };
-        let mut note = None;
+        permit.note = None;
+        // Somebody may wait for it.
+        self.free_slot(guard, &mut permit, clock).await;
+        self.earn(guard, permit.attempt, ended, now);
+        let mut note = permit.note.take();
         if let Some(until) = learn::pause(said, now) {
             self.pause(guard, until, clock, &mut note).await;
         }
@@ -217,7 +247,7 @@ impl Limits {
                 self.change(scope, &slot, clock, &mut note, next).await;
             }
             (circuit, Ended::Unsent) => {
-                self.give_back(guard, permit.taken_at, now);
+                self.give_back(guard, &permit, now);
                 if let Some((scope, _, slot)) = circuit {
                     self.change(scope, &slot, clock, &mut note, |state, _| circuit::released(state, pass)).await;
                 }
@@ -234,7 +264,7 @@ impl Limits {
         self.store.list(scopes).await
     }
 
-    /// Forgets what is kept under a key: a full bucket, no pause, a closed circuit. Environments that know better follow within 5 seconds.
+    /// Forgets what is kept under a key: a full bucket, no pause, a closed circuit, free slots. Environments that know better follow within 5 seconds.
     /// Returns whether there was anything.
     ///
     /// # Errors
@@ -278,17 +308,18 @@ impl Limits {
         &self,
         scope: &Scope,
         rule: bucket::Rule,
+        why: Why,
         clock: Clock,
         dice: f64,
         note: &mut Option<String>,
     ) -> Token {
         let slot = self.memory.buckets.of(scope);
-        if let Some(token) = self.known_token(&slot, rule, clock.now(), dice) {
+        if let Some(token) = self.known_token(&slot, rule, why, clock.now(), dice) {
             return token;
         }
         // Of those that ask at once in this environment one goes, and may bring tokens for the others.
         let _turn = self.turn(&slot, clock, note).await;
-        if let Some(token) = self.known_token(&slot, rule, clock.now(), dice) {
+        if let Some(token) = self.known_token(&slot, rule, why, clock.now(), dice) {
             return token;
         }
         for _ in 0..MAX_TRIES {
@@ -299,7 +330,9 @@ impl Limits {
                 (known.seen(rule, is_alone, now), known.lease.want(rule, now))
             };
             let take = match step(seen.as_ref(), rule, want, now) {
-                Step::Later { at, is_pause } => return Err(in_line(&mut slot.known(), rule, at, is_pause, dice)),
+                Step::Later { at, is_pause } => {
+                    return Err(in_line(&mut slot.known(), rule, at, why.or_pause(is_pause), dice));
+                }
                 Step::Try(take) => take,
             };
             let changed = match is_alone {
@@ -321,11 +354,18 @@ impl Limits {
         }
         // Others were faster each time: there is a rush for the last tokens.
         let at = clock.now().plus(rule.interval().max(Duration::from_millis(100)));
-        Err(in_line(&mut slot.known(), rule, at, false, dice))
+        Err(in_line(&mut slot.known(), rule, at, why, dice))
     }
 
     /// A token or a refusal for which the table need not be asked.
-    fn known_token(&self, slot: &Slot<KnownBucket>, rule: bucket::Rule, now: Timestamp, dice: f64) -> Option<Token> {
+    fn known_token(
+        &self,
+        slot: &Slot<KnownBucket>,
+        rule: bucket::Rule,
+        why: Why,
+        now: Timestamp,
+        dice: f64,
+    ) -> Option<Token> {
         let mut known = slot.known();
         if !known.is_paused(now)
             && let Some(taken_at) = known.lease.take(now)
@@ -333,7 +373,20 @@ impl Limits {
             return Some(Ok(taken_at));
         }
         match step(known.seen(rule, self.memory.is_alone(now), now).as_ref(), rule, 1, now) {
-            Step::Later { at, is_pause } => Some(Err(in_line(&mut known, rule, at, is_pause, dice))),
+            Step::Later { at, is_pause } => Some(Err(in_line(&mut known, rule, at, why.or_pause(is_pause), dice))),
+            Step::Try(_) => None,
+        }
+    }
+
+    /// Whether it is known that there is no token.
+    fn peek_bucket(&self, scope: &Scope, rule: bucket::Rule, why: Why, now: Timestamp, dice: f64) -> Option<Later> {
+        let slot = self.memory.buckets.get(scope)?;
+        let mut known = slot.known();
+        if !known.is_paused(now) && known.lease.has(now) {
+            return None;
+        }
+        match step(known.seen(rule, self.memory.is_alone(now), now).as_ref(), rule, 1, now) {
+            Step::Later { at, is_pause } => Some(in_line(&mut known, rule, at, why.or_pause(is_pause), dice)),
             Step::Try(_) => None,
         }
     }
@@ -455,9 +508,13 @@ impl Limits {
         }
     }
 
-    fn give_back(&self, guard: &Guard, taken_at: Option<Timestamp>, now: Timestamp) {
-        if let (Some((scope, _)), Some(taken_at)) = (&guard.limit, taken_at) {
+    /// Gives back to this environment what a call did not use that was not made.
+    fn give_back(&self, guard: &Guard, permit: &Permit, now: Timestamp) {
+        if let (Some((scope, _)), Some(taken_at)) = (&guard.limit, permit.taken_at) {
             self.memory.buckets.of(scope).known().lease.give_back(taken_at, now);
+        }
+        if let (Some((scope, _)), Some(paid)) = (&guard.retries, permit.paid) {
+            self.refund(scope, paid, now);
         }
     }
 
@@ -507,8 +564,7 @@ fn closed_to_all(
     }
 }
 
-fn in_line(known: &mut KnownBucket, rule: bucket::Rule, at: Timestamp, is_pause: bool, dice: f64) -> Later {
-    let why = if is_pause { Why::Pause } else { Why::Limit };
+fn in_line(known: &mut KnownBucket, rule: bucket::Rule, at: Timestamp, why: Why, dice: f64) -> Later {
     Later { at: known.line.place(at, rule.interval(), dice), why, note: None }
 }
 

@@ -1,17 +1,24 @@
 //! What one environment knows without asking the table. Pure but for the locks around it.
 
 use crate::bucket::{Bucket, Rule, Step, step};
+use crate::budget::Earned;
 use crate::circuit::{FRESH, State};
 use crate::guard::Scope;
 use crate::lease::{Lease, Line};
+use crate::slots::{self, Holder, Pace};
 use crate::store::Circuit;
 use clawbridge_clock::Timestamp;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// For how long a refusal is believed that was read from the table: a limit that a person resets is free again after so long.
 pub(crate) const BELIEVED: Duration = Duration::from_secs(5);
+
+/// For how long it is believed that all slots are held: each call that ends frees one, and others' are not heard of.
+pub(crate) const HELD: Duration = Duration::from_secs(1);
 
 /// After the table failed, it is done without for so long.
 pub(crate) const OUTAGE: Duration = Duration::from_secs(5);
@@ -54,12 +61,27 @@ impl<T: Default> Slots<T> {
 pub(crate) struct Memory {
     pub(crate) buckets: Slots<KnownBucket>,
     pub(crate) circuits: Slots<KnownCircuit>,
+    pub(crate) slots: Slots<KnownSlots>,
+    pub(crate) budgets: Slots<Earned>,
     /// Pauses of tools that have neither limit nor circuit. The default is none.
     pub(crate) pauses: Slots<Option<Timestamp>>,
     out_of_reach_until: Mutex<Option<Timestamp>>,
+    next_holder: AtomicU64,
 }
 
 impl Memory {
+    /// Of the environment that is named `writer`: its holders of slots are named after it.
+    pub(crate) fn of(writer: &str) -> Memory {
+        let mut hasher = DefaultHasher::new();
+        writer.hash(&mut hasher);
+        Memory { next_holder: AtomicU64::new(hasher.finish()), ..Memory::default() }
+    }
+
+    /// A name that no other call has, here or elsewhere.
+    pub(crate) fn holder(&self) -> Holder {
+        Holder(self.next_holder.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Whether the table failed lately, so that this environment goes by what it knows.
     pub(crate) fn is_alone(&self, now: Timestamp) -> bool {
         let until = *self.out_of_reach_until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,6 +128,30 @@ impl KnownBucket {
         self.seen.is_some_and(|(at, bucket)| {
             bucket.paused_until.is_some_and(|until| until > now) && is_young(at, BELIEVED, now)
         })
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct KnownSlots {
+    pub(crate) line: Line,
+    pub(crate) pace: Pace,
+    seen: Option<(Timestamp, slots::Slots)>,
+}
+
+impl KnownSlots {
+    /// The slots as they were seen last; all free where that is too long ago to speak against a call.
+    pub(crate) fn seen(&self, rule: slots::Rule, is_alone: bool, now: Timestamp) -> slots::Slots {
+        let Some((at, slots)) = &self.seen else { return slots::Slots::default() };
+        let refuses = matches!(slots::step(slots, rule, Holder(0), now, 0.0), slots::Step::Later { .. });
+        if !refuses || is_alone || is_young(*at, HELD, now) { slots.clone() } else { slots::Slots::default() }
+    }
+
+    pub(crate) fn seen_last(&self) -> slots::Slots {
+        self.seen.as_ref().map(|(_, slots)| slots.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn see(&mut self, slots: slots::Slots, now: Timestamp) {
+        self.seen = Some((now, slots));
     }
 }
 

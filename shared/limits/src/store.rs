@@ -3,6 +3,7 @@
 use crate::bucket::{Bucket, Full, Rule, Take, Write, nanos};
 use crate::circuit::{Failure, State};
 use crate::guard::Scope;
+use crate::slots::{self, Held, Holder, Slip, Slots};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
@@ -18,6 +19,10 @@ use std::time::Duration;
 
 /// How long an item is kept that says nothing any more.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The attributes of slot 3 are `until_3` and `holder_3`.
+const UNTIL: &str = "until_";
+const HOLDER: &str = "holder_";
 
 /// Why the table did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +58,8 @@ pub struct Kept {
     pub bucket: Bucket,
     /// The circuit, if it is one.
     pub circuit: Option<Circuit>,
+    /// The slots that are or were held, if any.
+    pub slots: Slots,
 }
 
 /// What came of a conditional update.
@@ -126,6 +133,50 @@ impl Store {
         match changed(update).await? {
             Changed::Yes(item) => bucket(scope, &item).map(Changed::Yes),
             Changed::No(item) => item.map(|item| bucket(scope, &item)).transpose().map(Changed::No),
+        }
+    }
+
+    pub(crate) async fn take_slot(&self, scope: &Scope, take: &slots::Take) -> Result<Changed<Slots>, StoreError> {
+        let update = self
+            .update(scope)
+            .condition_expression("attribute_not_exists(#until) OR #until <= :now OR #until > :beyond")
+            .update_expression("SET #until = :until, #holder = :holder, expires_at = :expires")
+            .expression_attribute_names("#until", format!("{UNTIL}{}", take.slot))
+            .expression_attribute_names("#holder", format!("{HOLDER}{}", take.slot))
+            .expression_attribute_values(":now", n(take.now.millis()))
+            .expression_attribute_values(":beyond", n(take.beyond_belief().millis()))
+            .expression_attribute_values(":until", n(take.until.millis()))
+            .expression_attribute_values(":holder", s(&take.holder.to_string()))
+            .expression_attribute_values(":expires", n(expiry(take.until)))
+            .return_values(ReturnValue::AllNew);
+        match changed(update).await? {
+            Changed::Yes(item) => slots(scope, &item).map(Changed::Yes),
+            Changed::No(item) => {
+                let actual = item.map(|item| slots(scope, &item)).transpose()?;
+                Ok(match actual {
+                    // The SDK tried twice: the first try took effect and its answer was lost.
+                    Some(actual) if actual.0.get(&take.slot).is_some_and(|held| held.by == take.holder) => {
+                        Changed::Yes(actual)
+                    }
+                    actual => Changed::No(actual),
+                })
+            }
+        }
+    }
+
+    /// Gives a slot back, unless its lease ran out and another holds it.
+    pub(crate) async fn free_slot(&self, scope: &Scope, slip: &Slip) -> Result<Changed<Slots>, StoreError> {
+        let update = self
+            .update(scope)
+            .condition_expression("#holder = :holder")
+            .update_expression("REMOVE #until, #holder")
+            .expression_attribute_names("#until", format!("{UNTIL}{}", slip.slot))
+            .expression_attribute_names("#holder", format!("{HOLDER}{}", slip.slot))
+            .expression_attribute_values(":holder", s(&slip.holder.to_string()))
+            .return_values(ReturnValue::AllNew);
+        match changed(update).await? {
+            Changed::Yes(item) => slots(scope, &item).map(Changed::Yes),
+            Changed::No(item) => item.map(|item| slots(scope, &item)).transpose().map(Changed::No),
         }
     }
 
@@ -282,7 +333,19 @@ fn kept(scope: &Scope, item: &Item) -> Result<Kept, StoreError> {
         true => Some(circuit(from).map_err(|wrong| StoreError::Item { scope: scope.to_string(), wrong })?),
         false => None,
     };
-    Ok(Kept { scope: scope.clone(), bucket: bucket(scope, item)?, circuit })
+    Ok(Kept { scope: scope.clone(), bucket: bucket(scope, item)?, circuit, slots: slots(scope, item)? })
+}
+
+fn slots(scope: &Scope, item: &Item) -> Result<Slots, StoreError> {
+    let from = Reader(item);
+    let held = |slot: &str| {
+        let (until, holder) = (format!("{UNTIL}{slot}"), format!("{HOLDER}{slot}"));
+        let number = slot.parse().map_err(|_| WrongAttribute(until.clone()))?;
+        let by = Holder::from_str(from.text(&holder)?).map_err(|()| WrongAttribute(holder.clone()))?;
+        Ok((number, Held { by, until: Timestamp::from_millis(from.number(&until)?) }))
+    };
+    let slots = item.keys().filter_map(|name| name.strip_prefix(UNTIL)).map(held).collect::<Result<_, _>>();
+    slots.map(Slots).map_err(|wrong: WrongAttribute| StoreError::Item { scope: scope.to_string(), wrong })
 }
 
 fn bucket(scope: &Scope, item: &Item) -> Result<Bucket, StoreError> {

@@ -13,6 +13,16 @@ use clawbridge_limits::{Guard, Kept, Scope};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// Who draws on a key, as the configuration has it.
+#[derive(Default)]
+struct Drawing<'c> {
+    tools: Vec<&'c str>,
+    /// How many calls may be under way, where that is what the key is about.
+    slots: Option<u32>,
+    /// Whether retries are paid for from it.
+    is_budget: bool,
+}
+
 pub(crate) async fn run(global: &Global, command: LimitsCommand) -> Result<(), Failure> {
     let reached = Reached::stack(global).await?;
     match command {
@@ -24,20 +34,21 @@ pub(crate) async fn run(global: &Global, command: LimitsCommand) -> Result<(), F
 async fn list(reached: &Reached, json: bool) -> Result<(), Failure> {
     let version = reached.registry.current().await;
     let version = version.map_err(|error| unreachable("REGISTRY_UNAVAILABLE", &error.to_string()))?;
-    let tools = tools_by_scope(&version.config);
-    let scopes: Vec<Scope> = tools.keys().cloned().collect();
+    let drawing = by_scope(&version.config);
+    let scopes: Vec<Scope> = drawing.keys().cloned().collect();
     let kept = reached.limits.list(&scopes).await;
     let kept = kept.map_err(|error| unreachable("LIMITS_UNAVAILABLE", &error.to_string()))?;
     let now = Timestamp::now();
     if json {
-        print_json(&kept.iter().map(|kept| brief(kept, &tools, now)).collect::<Vec<Value>>());
+        print_json(&kept.iter().map(|kept| brief(kept, &drawing[&kept.scope], now)).collect::<Vec<Value>>());
     } else if kept.is_empty() {
         say!("No tool was held up lately.");
     } else {
         let row = |kept: &Kept| {
-            let (state, until) = state(kept, now);
+            let drawing = &drawing[&kept.scope];
+            let (state, until) = state(kept, drawing, now);
             let until = until.map(Timestamp::rfc3339).unwrap_or_default();
-            vec![kept.scope.to_string(), state, until, tools[&kept.scope].join(", ")]
+            vec![kept.scope.to_string(), state, until, drawing.tools.join(", ")]
         };
         table::print(&["SCOPE", "STATE", "UNTIL", "TOOLS"], &kept.iter().map(row).collect::<Vec<_>>());
     }
@@ -60,20 +71,30 @@ async fn reset(reached: &Reached, scope: &str, json: bool) -> Result<(), Failure
     Ok(())
 }
 
-/// Which tools draw on which key, as the configuration has it.
-fn tools_by_scope(config: &Compiled) -> BTreeMap<Scope, Vec<&str>> {
-    let mut tools: BTreeMap<Scope, Vec<&str>> = BTreeMap::new();
+fn by_scope(config: &Compiled) -> BTreeMap<Scope, Drawing<'_>> {
+    let mut scopes: BTreeMap<Scope, Drawing<'_>> = BTreeMap::new();
     for (name, tool) in config.tools() {
         let credential = tool.tool().auth.as_ref().map(|auth| auth.secret.as_str());
-        for scope in Guard::of(tool, credential).scopes() {
-            tools.entry(scope.clone()).or_default().push(name);
+        let guard = Guard::of(tool, credential);
+        for scope in guard.scopes() {
+            scopes.entry(scope.clone()).or_default().tools.push(name);
+        }
+        if let Some((scope, rule)) = guard.slots {
+            scopes.entry(scope).or_default().slots = Some(rule.count());
+        }
+        if let Some((scope, _)) = guard.retries {
+            scopes.entry(scope).or_default().is_budget = true;
         }
     }
-    tools
+    scopes
 }
 
 /// What holds calls up, or what is left until something does, and until when.
-fn state(kept: &Kept, now: Timestamp) -> (String, Option<Timestamp>) {
+fn state(kept: &Kept, drawing: &Drawing<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
+    if let Some(count) = drawing.slots {
+        let until = kept.slots.0.values().filter(|held| held.is_live(now)).map(|held| held.until).max();
+        return (format!("{} of {count} under way", kept.slots.held(now)), until);
+    }
     if let Some(until) = kept.bucket.paused_until.filter(|until| *until > now) {
         return ("paused".to_owned(), Some(until));
     }
@@ -84,13 +105,16 @@ fn state(kept: &Kept, now: Timestamp) -> (String, Option<Timestamp>) {
         }
         Some(State::Closed { failed }) => (format!("closed, {} failures remembered", failed.len()), None),
         None => match (kept.bucket.tokens(now), kept.bucket.full) {
-            (Some(tokens), Some(full)) => (format!("{tokens} of {} left", full.rule.capacity()), None),
+            (Some(tokens), Some(full)) => {
+                let of = if drawing.is_budget { " retries" } else { "" };
+                (format!("{tokens} of {}{of} left", full.rule.capacity()), None)
+            }
             _ => ("full".to_owned(), None),
         },
     }
 }
 
-fn brief(kept: &Kept, tools: &BTreeMap<Scope, Vec<&str>>, now: Timestamp) -> Value {
+fn brief(kept: &Kept, drawing: &Drawing<'_>, now: Timestamp) -> Value {
     let until = |at: &Timestamp| at.rfc3339();
     let circuit = kept.circuit.as_ref().map(|circuit| {
         let (open_until, failures) = match &circuit.state {
@@ -100,7 +124,17 @@ fn brief(kept: &Kept, tools: &BTreeMap<Scope, Vec<&str>>, now: Timestamp) -> Val
         };
         json!({"state": circuit.state.as_str(), "open_until": open_until, "failures": failures})
     });
-    let limit = kept.bucket.full.map(|full| json!({"left": kept.bucket.tokens(now), "burst": full.rule.capacity()}));
+    let bucket = kept.bucket.full.map(|full| json!({"left": kept.bucket.tokens(now), "burst": full.rule.capacity()}));
+    let (limit, retry_budget) = if drawing.is_budget { (None, bucket) } else { (bucket, None) };
+    let slots = drawing.slots.map(|count| json!({"held": kept.slots.held(now), "of": count}));
     let paused_until = kept.bucket.paused_until.filter(|until| *until > now).map(|at| at.rfc3339());
-    json!({"scope": kept.scope.as_str(), "tools": tools[&kept.scope], "limit": limit, "paused_until": paused_until, "circuit": circuit})
+    json!({
+        "scope": kept.scope.as_str(),
+        "tools": drawing.tools,
+        "limit": limit,
+        "slots": slots,
+        "retry_budget": retry_budget,
+        "paused_until": paused_until,
+        "circuit": circuit,
+    })
 }

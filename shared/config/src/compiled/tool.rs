@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::graphql::Operation;
 use crate::job::CompiledJob;
-use crate::limit::{Circuit, CompiledLimit};
+use crate::limit::{Circuit, CompiledLimit, RetryBudget};
 use crate::model::Tool;
 use crate::schema::{Schema, Violation};
 use crate::signed::SignedTemplate;
@@ -153,6 +153,12 @@ impl CompiledTool {
     #[must_use]
     pub fn circuit(&self) -> Option<&Circuit> {
         self.tool.circuit.as_ref()
+    }
+
+    /// How many of its calls may be retries. `None`: as many as attempts allow.
+    #[must_use]
+    pub fn retry_budget(&self) -> Option<&RetryBudget> {
+        self.tool.retry_budget.as_ref()
     }
 
     /// How to find out whether a call was made whose answer never came.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::words::{Algorithm, Effect, Encoding, Method, PageKind, SecretEncoding, TimestampUnit};
 use crate::job::Job;
-use crate::limit::{Circuit, ToolLimit};
+use crate::limit::{Circuit, RetryBudget, ToolLimit};
 use crate::units::{ByteSize, Timeout};
 use crate::verify::{Retention, Verify};
 
@@ -72,6 +72,9 @@ pub struct Tool {
     /// When it is left alone because it fails. `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit: Option<Circuit>,
+    /// How many of its calls may be retries. `None`: as many as attempts allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_budget: Option<RetryBudget>,
     /// How it is found out whether a call was made whose answer never came. Only for the effect `unsafe`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,

@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bounds;
 mod support;
 
-use clawbridge_limits::{Acquired, Ended, Guard, MAX_TRIES, Said, Scope, Why};
+use clawbridge_limits::{Acquired, Attempt, Ended, Guard, MAX_TRIES, Said, Scope, Why};
 use std::time::{Duration, Instant};
 use support::{Limited, TABLE, Table, at, breaking, free, limited};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -73,10 +74,14 @@ async fn a_limit_costs_one_call_and_none_while_it_is_known_to_be_used_up() {
     assert_eq!(there.calls(), 2);
     let later = there.later(&guard, 0).await;
     assert_eq!((later.at, later.why), (at(360_000), Why::Limit));
-    assert_eq!(there.limits.peek(&guard, at(0), 0.0).map(|later| later.at), Some(at(720_000)), "next in line");
+    assert_eq!(
+        there.limits.peek(&guard, Attempt::First, at(0), 0.0).map(|later| later.at),
+        Some(at(720_000)),
+        "next in line"
+    );
     assert_eq!(there.calls(), 0);
     // What the other thinks is left is gone.
-    assert!(here.limits.peek(&guard, at(0), 0.0).is_none());
+    assert!(here.limits.peek(&guard, Attempt::First, at(0), 0.0).is_none());
     assert_eq!(here.later(&guard, 0).await.why, Why::Limit);
     assert_eq!(here.calls(), 1);
     // Asked again at most each five seconds, whoever asks.

@@ -8,7 +8,9 @@ use aws_smithy_runtime_api::box_error::BoxError;
 use bytes::Bytes;
 use clawbridge_aws::{Environment, sdk_config};
 use clawbridge_clock::Timestamp;
-use clawbridge_limits::{Acquired, Ended, Guard, Later, Limits, Permit, Said, Scope, bucket, circuit};
+use clawbridge_limits::{
+    Acquired, Attempt, Ended, Guard, Later, Limits, Permit, Said, Scope, bucket, budget, circuit, slots,
+};
 use clawbridge_local_aws::{LocalAws, State};
 use std::future::ready;
 use std::sync::Arc;
@@ -79,7 +81,7 @@ impl Limited {
     }
 
     pub(crate) async fn acquire(&self, guard: &Guard, ms: i64) -> Acquired {
-        self.limits.acquire(guard, at(ms), 0.0).await
+        self.limits.acquire(guard, Attempt::First, at(ms), 0.0).await
     }
 
     pub(crate) async fn granted(&self, guard: &Guard, ms: i64) -> Permit {
@@ -94,6 +96,10 @@ impl Limited {
             Acquired::Later(later) => later,
             Acquired::Granted(permit) => panic!("{permit:?}"),
         }
+    }
+
+    pub(crate) async fn retry(&self, guard: &Guard, ms: i64) -> Acquired {
+        self.limits.acquire(guard, Attempt::Retry, at(ms), 0.0).await
     }
 
     pub(crate) async fn report(&self, guard: &Guard, permit: Permit, ended: Ended, ms: i64) {
@@ -130,7 +136,7 @@ impl Intercept for Counter {
 }
 
 pub(crate) fn free() -> Guard {
-    Guard { tool: Scope::named("tool/t"), limit: None, circuit: None }
+    Guard { tool: Scope::named("tool/t"), limit: None, slots: None, retries: None, circuit: None }
 }
 
 pub(crate) fn limited(calls: u32, seconds: u64, burst: u32) -> Guard {
@@ -149,4 +155,16 @@ pub(crate) fn breaking() -> Guard {
         probe_time: Duration::from_secs(15),
     };
     Guard { circuit: Some((Scope::named("circuit/t"), rule)), ..free() }
+}
+
+/// So many calls under way, each for 15 seconds at most.
+pub(crate) fn few(count: u32) -> Guard {
+    let rule = slots::Rule::new(count, Duration::from_secs(15));
+    Guard { slots: Some((Scope::named("slots/tool/t"), rule)), ..free() }
+}
+
+/// A retry for each five first attempts, and `calls` in `seconds`, as many of them at once.
+pub(crate) fn budgeted(calls: u32, seconds: u64) -> Guard {
+    let rate = bucket::Rule::new(calls, Duration::from_secs(seconds), calls);
+    Guard { retries: Some((Scope::named("retries/t"), budget::Rule { percent: 20, rate })), ..free() }
 }
