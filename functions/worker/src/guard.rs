@@ -78,7 +78,7 @@ impl Worker {
 }
 
 fn guard(tool: &CompiledTool) -> Guard {
-    Guard::of(tool, tool.tool().auth.as_ref().map(|auth| auth.secret.as_str()))
+    Guard::of(tool, tool.tool().auth.as_ref().map(|auth| auth.credential.name()))
 }
 
 /// An attempt whose worker was lost is no retry: nobody knows that its upstream failed.

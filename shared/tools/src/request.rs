@@ -183,7 +183,7 @@ fn authorize(complete: &mut Complete, auth: &Auth, credentials: &Credentials) ->
         Carrier::Basic { user } => {
             let both = credentials.user_and_password(user.as_deref());
             if !both.contains(':') {
-                return Err(unusable(&auth.secret, "is not user:password, and auth names no user"));
+                return Err(unusable(auth.credential.name(), "is not user:password, and auth names no user"));
             }
             header_pair(AUTHORIZATION.as_str(), &format!("Basic {}", STANDARD.encode(both)))?
         }

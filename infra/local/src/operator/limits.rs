@@ -74,7 +74,7 @@ async fn reset(reached: &Reached, scope: &str, json: bool) -> Result<(), Failure
 fn by_scope(config: &Compiled) -> BTreeMap<Scope, Drawing<'_>> {
     let mut scopes: BTreeMap<Scope, Drawing<'_>> = BTreeMap::new();
     for (name, tool) in config.tools() {
-        let credential = tool.tool().auth.as_ref().map(|auth| auth.secret.as_str());
+        let credential = tool.tool().auth.as_ref().map(|auth| auth.credential.name());
         let guard = Guard::of(tool, credential);
         for scope in guard.scopes() {
             scopes.entry(scope.clone()).or_default().tools.push(name);
