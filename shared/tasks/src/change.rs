@@ -126,6 +126,7 @@ impl Change {
             hops: new.hops,
             replays: replay.map(str::to_owned).into_iter().collect(),
             seat: new.seat.clone(),
+            trace: new.trace,
             created_at: now,
             updated_at: now,
             expires_at: now.plus(policy.retention),
@@ -311,7 +312,7 @@ mod tests {
 
     fn new() -> NewTask {
         let origin = Origin::Route { event: "evt_1".into(), route: "r".into() };
-        NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0, seat: None }
+        NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0, seat: None, trace: None }
     }
 
     #[test]

@@ -87,6 +87,9 @@ pub(crate) fn write(change: &Change) -> Result<Write, StoreError> {
         to.set("input", b(input.bytes));
         to.set("hops", n(i64::from(record.hops)));
         to.set("created_at", moment(record.created_at));
+        if let Some(trace) = record.trace {
+            to.set("trace", s(&trace.to_string()));
+        }
     }
     to.set("state", s(record.state.as_str()));
     to.set("attempt", n(i64::from(record.attempt)));
@@ -201,6 +204,7 @@ fn record(from: Reader<'_>, id: &str) -> Result<Record, WrongAttribute> {
         hops: from.number("hops")?,
         replays: from.optional("replays", texts)?.unwrap_or_default(),
         seat: from.optional("seat", Reader::json)?,
+        trace: from.optional("trace", Reader::text)?.and_then(|text| text.to_owned().try_into().ok()),
         created_at: moment(from, "created_at")?,
         updated_at: moment(from, "updated_at")?,
         expires_at: from

@@ -8,7 +8,7 @@ use crate::graphql;
 use crate::pages::Walk;
 use crate::quota::{Quota, quota, request_id};
 use crate::redact::Redaction;
-use crate::request::{Prepared, invalid};
+use crate::request::{Prepared, Sender, invalid};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Compiled, CompiledPages, CompiledTool, Effect, Pages, Violation};
 use clawbridge_secrets::Secrets;
@@ -94,25 +94,15 @@ impl Caller {
         Caller { clients: Clients::new(config), secrets, deployment }
     }
 
-    /// Calls `tool` with `input`, as the task named `task`, within the tool's time limit and `left`: reading the secrets, a second call
-    /// with newer ones, and all pages included. The task's lease counts on that.
-    pub async fn call(&self, tool: &CompiledTool, input: &Value, task: &str, left: Duration) -> Called {
-        self.call_back(tool, input, task, left, None).await
-    }
-
-    /// As [`Caller::call`], for a tool whose upstream answers later, at this address: its templates and `body` find it in the input.
-    pub async fn call_back(
-        &self,
-        tool: &CompiledTool,
-        input: &Value,
-        task: &str,
-        left: Duration,
-        callback: Option<&str>,
-    ) -> Called {
+    /// Calls `tool` with `input`, for `sender`, within the tool's time limit and `left`: reading the secrets, a second call
+    /// with newer ones, and all pages included. The task's lease counts on that. Where the upstream answers later, the tool's templates and
+    /// `body` find the address in the input.
+    pub async fn call(&self, tool: &CompiledTool, input: &Value, sender: &Sender<'_>, left: Duration) -> Called {
         let end = Instant::now() + tool.tool().timeout.duration().min(left);
         let mut call = Call {
             caller: self,
             tool,
+            sender,
             end,
             credentials: Credentials::default(),
             has_renewed: false,
@@ -121,7 +111,7 @@ impl Caller {
             // Whatever comes of it takes the place of this error.
             called: Called::unsent(invalid(String::new())),
         };
-        let answer = call.make(input, task, callback).await;
+        let answer = call.make(input).await;
         let status = answer.as_ref().map_or_else(|error| error.status, |_| call.called.status);
         let answer = match answer {
             // For a tool that only reads, that there is nothing is an answer.
@@ -165,6 +155,7 @@ impl Caller {
 struct Call<'a> {
     caller: &'a Caller,
     tool: &'a CompiledTool,
+    sender: &'a Sender<'a>,
     end: Instant,
     credentials: Credentials,
     /// Secrets were read again because those in hand were refused. Once is enough.
@@ -194,11 +185,11 @@ impl Page {
 }
 
 impl Call<'_> {
-    async fn make(&mut self, input: &Value, task: &str, callback: Option<&str>) -> Result<Value, TaskError> {
+    async fn make(&mut self, input: &Value) -> Result<Value, TaskError> {
         check_input(self.tool, input)?;
         let caller = self.caller;
-        let seen = with_callback(self.tool, input, callback)?;
-        let prepared = Prepared::new(&caller.clients, &caller.deployment.bridge_url, self.tool, &seen, task)?;
+        let seen = with_callback(self.tool, input, self.sender.callback)?;
+        let prepared = Prepared::new(&caller.clients, &caller.deployment.bridge_url, self.tool, &seen, self.sender)?;
         self.credentials = caller.credentials(self.tool).await?;
         let mut page = match paged(self.tool) {
             Some((declared, programs)) => self.pages(&prepared, declared, programs).await?,
@@ -279,6 +270,8 @@ impl Call<'_> {
         let mut complete = request.with(self.tool, &self.credentials, now)?;
         let mut redaction = self.credentials.redaction(self.tool);
         redaction.add(complete.signature.as_deref().unwrap_or_default());
+        // Of the address only the ticket is nobody else's business.
+        redaction.add(self.sender.callback.and_then(|address| address.rsplit('/').next()).unwrap_or_default());
         let clients = &self.caller.clients;
         let elsewhere = self.caller.deployment.upstreams.as_ref().filter(|_| request.via != Via::Inside);
         let client = match (elsewhere, &self.tool.tool().tls) {

@@ -30,3 +30,4 @@ pub use outbound::Outbound;
 pub use plan::Plan;
 pub use quota::{Quota, quota, request_id};
 pub use redact::Redaction;
+pub use request::Sender;

@@ -4,7 +4,7 @@ use crate::call::{Deployment, check_input, paged};
 use crate::client::{Clients, USER_AGENT};
 use crate::credentials::Credentials;
 use crate::pages::Walk;
-use crate::request::{Prepared, host, invalid};
+use crate::request::{Prepared, Sender, host, invalid};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Compiled, CompiledTool};
 use clawbridge_tasks::TaskError;
@@ -28,7 +28,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What a call of `tool`, one of `config`, with `input` by the task `task` would send first, at `now`. Reads no secret and sends nothing.
+    /// What a call of `tool`, one of `config`, with `input` for `sender` would send first, at `now`. Reads no secret and sends nothing.
     ///
     /// # Errors
     /// As far as they can be known without: what of the input does not fit, or an address that may not be called.
@@ -37,12 +37,12 @@ impl Plan {
         deployment: &Deployment,
         tool: &CompiledTool,
         input: &Value,
-        task: &str,
+        sender: &Sender<'_>,
         now: Timestamp,
     ) -> Result<Plan, TaskError> {
         check_input(tool, input)?;
         let clients = Clients::new(config.clone());
-        let mut prepared = Prepared::new(&clients, &deployment.bridge_url, tool, input, task)?;
+        let mut prepared = Prepared::new(&clients, &deployment.bridge_url, tool, input, sender)?;
         if let Some((declared, programs)) = paged(tool) {
             let walk = Walk::new(declared, programs, tool.tool().graphql.is_some());
             prepared = walk.request(&prepared, &walk.first()).map_err(invalid)?;
@@ -83,6 +83,7 @@ mod tests {
     use super::*;
     use clawbridge_config::check;
     use clawbridge_tasks::Code;
+    use clawbridge_trace::TraceContext;
     use serde_json::json;
 
     const NOW: Timestamp = Timestamp::from_millis(1_763_696_400_000);
@@ -93,7 +94,8 @@ mod tests {
         let config = config.unwrap_or_else(|| panic!("{diagnostics:?}")).compile().expect("a configuration");
         let deployment = Deployment { bridge_url: "".into(), secret_prefix: "clawbridge".into(), upstreams: None };
         let config = Arc::new(config);
-        Plan::new(&config, &deployment, config.tool("t").expect("a tool"), input, "task_1", NOW)
+        let sender = Sender { task: "task_1", step: Some(TraceContext::begin(1).attempt("task_1", 1)), callback: None };
+        Plan::new(&config, &deployment, config.tool("t").expect("a tool"), input, &sender, NOW)
     }
 
     fn header<'a>(plan: &'a Plan, name: &str) -> &'a str {
