@@ -130,6 +130,9 @@ fn show(compiled: &CompiledTool, json: bool) {
         say!("key       in {header}: {}", tool.idempotency_key.as_deref().unwrap_or("event and route"));
     }
     say!("bounds    {}, {} attempts, answers of {}", tool.timeout, tool.attempts, tool.max_response);
+    if !tool.trace {
+        say!("trace     not told");
+    }
     if let Some(pages) = &tool.pages {
         say!("pages     by {}, {} at most, {} items at most", pages.kind, pages.max, pages.max_items);
     }
