@@ -6,16 +6,12 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 /// The trace that the request names, else that under which API Gateway or Lambda knows it, else one of its own.
 pub(crate) fn of(request: &Request) -> TraceContext {
-    // Of several headers none counts: nobody could say which.
-    let only = |name: &str| {
-        let mut values = request.headers().get_all(name).iter();
-        let first = values.next().and_then(|value| value.to_str().ok());
-        first.filter(|_| values.next().is_none())
-    };
+    // Of several, API Gateway makes one with commas between them, which is malformed, as it should be: nobody could say which counts.
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let context = request.lambda_context_ref();
     let invocation = context.and_then(|context| context.xray_trace_id.as_deref());
-    let amazon = [only("x-amzn-trace-id"), invocation].into_iter().flatten();
-    TraceContext::received(only("traceparent"), amazon, random())
+    let amazon = [header("x-amzn-trace-id"), invocation].into_iter().flatten();
+    TraceContext::received(header("traceparent"), amazon, random())
 }
 
 fn random() -> u128 {
