@@ -216,7 +216,9 @@ async fn a_failed_attempts_line_has_the_answer_without_the_credential_and_no_oth
         let sent = call.header("authorization");
         let escaped: String = sent.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
         // Where a cut at the line's bound would leave a part of it.
-        let text = format!("\u{1b}[31m\n\"no\" {sent} {escaped}\0{}{sent}", "ä".repeat(470)) + &sent.repeat(300);
+        let input = String::from_utf8_lossy(&call.body);
+        let text =
+            format!("\u{1b}[31m\n\"no\" {sent} {escaped} {input}\u{7}{}{sent}", "ä".repeat(450)) + &sent.repeat(300);
         Reply::of(if before == 2 { 200 } else { [503, 422][before.min(1)] }, "text/plain", &text)
     })
     .await;
@@ -237,6 +239,7 @@ async fn a_failed_attempts_line_has_the_answer_without_the_credential_and_no_oth
     for line in &lines[..2] {
         let body = line["body"].as_str().unwrap_or_else(|| panic!("no body: {line}"));
         assert!(body.starts_with(" [31m\n\"no\" Bearer [redacted] "), "{body:?}");
+        assert!(body.contains("{\"card\":\"[redacted]\"}"), "{body:?}");
         assert!(body.contains("ää") && (900..=1024).contains(&body.len()), "{}: {body:?}", body.len());
         // Not even the beginning of the credential, in either spelling.
         assert!(!body.contains("sk_") && !body.contains("\\u0073"), "{body:?}");
@@ -247,7 +250,39 @@ async fn a_failed_attempts_line_has_the_answer_without_the_credential_and_no_oth
         journal.iter().filter(|line| line.get("body").is_some()).filter_map(|line| line["kind"].as_str()).collect();
     assert_eq!(with_body, BTreeSet::from(["task.attempt"]));
     let written = json!(journal).to_string();
-    assert!(!written.contains(KEY) && !written.contains(CARD), "{written}");
+    assert!(!written.contains(KEY) && !written.contains("4242"), "{written}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_cannot_be_looked_through_is_in_no_line() {
+    let stub = Stub::start(|call, _| {
+        let sent = call.header("authorization");
+        let wide: String = sent.chars().flat_map(|c| [c, '\0']).collect();
+        let (coding, text) = match call.path.as_str() {
+            "/coded" => ("gzip", sent),
+            "/wide" => ("identity", wide.as_str()),
+            _ => ("identity", sent),
+        };
+        let headers = vec![("content-type".into(), "text/plain".into()), ("content-encoding".into(), coding.into())];
+        Reply::With(422, headers, text.to_owned())
+    })
+    .await;
+    let names = ["plain", "coded", "wide", "short"];
+    let config: String = names
+        .map(|name| {
+            let secret = if name == "short" { "short" } else { "long" };
+            let auth = format!("auth = {{ secret = \"clawbridge/tools/{secret}\" }}");
+            tool(name, "POST", &format!("{}/{name}", stub.url), &auth)
+        })
+        .concat();
+    let bridge = bridge(&(config + ALLOW)).await;
+    set_secret(&bridge, "long", "sk_live_9f8e7d6c5b4a");
+    set_secret(&bridge, "short", "k3y!");
+    for (name, expected) in names.into_iter().zip([json!("Bearer [redacted]"), Value::Null, Value::Null, Value::Null]) {
+        deliver(&bridge, name, json!({}), &[]).await;
+        let line = ended(&bridge, name).await;
+        assert_eq!((&line["status"], &line["body"]), (&json!(422), &expected), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -260,12 +260,13 @@ fn no_time_left() -> TaskError {
     TaskError::unsent(Code::Timeout, Class::Transient, "the invocation or the lease had no time left for the call")
 }
 
-/// What went over the wire in one attempt.
+/// What went over the wire in one attempt. What a verify or a person closes had its line before.
 struct Seen {
     request_id: Option<String>,
     requests: u32,
     sent_bytes: u64,
     received_bytes: u64,
+    excerpt: Option<String>,
 }
 
 impl Seen {
@@ -275,7 +276,12 @@ impl Seen {
             requests: called.requests,
             sent_bytes: called.sent_bytes,
             received_bytes: called.received_bytes,
+            excerpt: called.excerpt.clone(),
         })
+    }
+
+    fn body(&self) -> Option<&str> {
+        self.excerpt.as_deref().map(|body| clawbridge_journal::shortened(body, MAX_ANSWER_BYTES))
     }
 
     fn wire(&self) -> Wire<'_> {
@@ -344,17 +350,9 @@ fn tell(note: &Note, task: &str, seen: Option<&Seen>) {
         retry_in_ms,
         trace_id: trace_id.as_deref(),
         span_id: span_id.as_deref(),
-        body: answered(&note.what).map(|body| clawbridge_journal::shortened(body, MAX_ANSWER_BYTES)),
+        body: seen.and_then(Seen::body),
         wire: seen.map(Seen::wire),
     });
-}
-
-/// What the upstream answered to the call that failed, credentials removed. What a verify or a person closes had its line before.
-fn answered(what: &What) -> Option<&str> {
-    match what {
-        What::Closed { error: Some(error), by: None, .. } => error.evidence.as_deref(),
-        _ => None,
-    }
 }
 
 fn decision(state: State) -> Decision {

@@ -183,7 +183,8 @@ pub enum Entry<'a> {
         /// The attempt in it, 16 hexadecimal digits: what the upstream was told in `traceparent`.
         #[serde(skip_serializing_if = "Option::is_none")]
         span_id: Option<&'a str>,
-        /// The beginning of the upstream's answer, where the attempt failed: credentials removed, at most [`MAX_ANSWER_BYTES`].
+        /// The beginning of the upstream's answer, where the attempt failed: without credentials and what the input says, at most
+        /// [`MAX_ANSWER_BYTES`].
         #[serde(skip_serializing_if = "Option::is_none")]
         body: Option<&'a str>,
         /// What went over the wire, where something did.

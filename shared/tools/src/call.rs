@@ -4,6 +4,7 @@ use crate::classify::{Answer, classify, unexpected};
 use crate::client::{Clients, Received, Via, exchange};
 use crate::credentials::Credentials;
 use crate::elsewhere::{StandIns, Upstreams, failure};
+use crate::excerpt::{excerpt, is_readable};
 use crate::graphql;
 use crate::pages::Walk;
 use crate::quota::{Quota, quota, request_id};
@@ -13,7 +14,7 @@ use clawbridge_clock::Timestamp;
 use clawbridge_config::{Compiled, CompiledPages, CompiledTool, Effect, Pages, Violation};
 use clawbridge_secrets::Secrets;
 use clawbridge_tasks::{Class, Code, TaskError};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Called {
     pub quota: Option<Quota>,
     /// What the upstream calls the last request, if it said so.
     pub request_id: Option<String>,
+    /// What a log may have of the answer where the call failed: the beginning, without credentials and without what the input says.
+    pub excerpt: Option<String>,
     /// Requests that were answered or may have been received: pages, and one more where a newer secret was tried.
     pub requests: u32,
     /// Bytes of the bodies that were sent.
@@ -50,6 +53,7 @@ impl Called {
             answer: Err(error),
             quota: None,
             request_id: None,
+            excerpt: None,
             requests: 0,
             sent_bytes: 0,
             received_bytes: 0,
@@ -108,6 +112,7 @@ impl Caller {
             has_renewed: false,
             room: tool.tool().max_response.bytes(),
             is_cut: false,
+            is_readable: false,
             // Whatever comes of it takes the place of this error.
             called: Called::unsent(invalid(String::new())),
         };
@@ -118,7 +123,8 @@ impl Caller {
             Err(error) if error.code == Code::NotFound && tool.tool().effect == Effect::Read => Ok(Value::Null),
             answer => answer,
         };
-        Called { answer, status, ..call.called }
+        let excerpt = answer.as_ref().err().and_then(|error| call.excerpt(error, input));
+        Called { answer, status, excerpt, ..call.called }
     }
 }
 
@@ -164,6 +170,8 @@ struct Call<'a> {
     room: usize,
     /// The last answer had more.
     is_cut: bool,
+    /// The last answer could be looked through for what it must not tell.
+    is_readable: bool,
     /// What is known of it so far.
     called: Called,
 }
@@ -297,9 +305,16 @@ impl Call<'_> {
         understand(self.tool, received, redaction, Timestamp::now())
     }
 
+    fn excerpt(&self, error: &TaskError, input: &Value) -> Option<String> {
+        let is_clean = self.is_readable && !self.credentials.redaction(self.tool).is_blind();
+        error.evidence.as_deref().filter(|_| is_clean).and_then(|evidence| excerpt(evidence, input))
+    }
+
     fn note(&mut self, received: &Received, redaction: &Redaction, now: Timestamp) {
         let is_result = (200..300).contains(&received.status);
         self.is_cut = is_result && received.cut;
+        let coding = received.headers.get(CONTENT_ENCODING).map_or(Ok(""), HeaderValue::to_str);
+        self.is_readable = coding.is_ok_and(|coding| is_readable(coding, &received.body));
         // Of an answer that is none, only the beginning is kept.
         self.room -= if is_result { received.body.len() } else { 0 };
         self.called.received_bytes += received.body.len() as u64;

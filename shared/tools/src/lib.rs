@@ -9,6 +9,7 @@ mod classify;
 mod client;
 mod credentials;
 mod elsewhere;
+mod excerpt;
 mod forward;
 mod graphql;
 mod outbound;
