@@ -20,6 +20,9 @@ async fn deliver(bridge: &Bridge, event_type: &str, input: Value, headers: &[(&s
     assert_eq!(status, 200, "{answer}");
 }
 
+/// Headers of a delivery, and the trace that they name.
+type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+
 /// Trace, span and flags of a call's `traceparent`.
 fn parts(call: &Call) -> (String, String, String) {
     let value = call.header("traceparent");
@@ -152,7 +155,7 @@ async fn what_is_malformed_is_ignored_and_what_is_not_verified_is_not_read() {
     let amazon = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
     let of_amazon = "5759e988bd862e3fe1be46a994272793";
     let (bad, zero) = (good.to_uppercase().replace("4BF", "4BG"), format!("00-{}-{SPAN}-01", "0".repeat(32)));
-    let rows: [(&[(&str, &str)], Option<&str>); 6] = [
+    let rows: [Row<'_>; 6] = [
         (&[("traceparent", &good), ("x-amzn-trace-id", amazon), ("tracestate", "vendor=private")], Some(TRACE)),
         (&[("traceparent", &bad), ("x-amzn-trace-id", amazon)], Some(of_amazon)),
         (&[("traceparent", &good), ("traceparent", &good), ("x-amzn-trace-id", amazon)], Some(of_amazon)),
