@@ -32,6 +32,7 @@ mod support;
 mod tasks;
 mod tool_commands;
 mod tools;
+mod trace;
 mod vcr;
 mod verify;
 mod webhook;

@@ -132,6 +132,7 @@ fn event(n: u32) -> String {
         body: Body::inline(clawbridge_packed::Packed::pack(body.as_bytes())),
         hops: 0,
         deferrals: 0,
+        trace: None,
     };
     Message::Event(message).encode().expect("a message")
 }

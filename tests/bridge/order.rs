@@ -54,6 +54,7 @@ fn event_of(nonce: &str, order: &str, n: u32, received_at: Timestamp) -> String 
         body: Body::inline(clawbridge_packed::Packed::pack(body.as_bytes())),
         hops: 0,
         deferrals: 0,
+        trace: None,
     };
     Message::Event(message).encode().expect("a message")
 }

@@ -320,7 +320,15 @@ async fn a_change_is_written_exactly_where_its_rule_says() {
     let (mut written, mut known, mut lost) = (0, 0, 0);
     for n in 0..12 {
         let origin = Origin::Route { event: "evt_1".into(), route: "r".into() };
-        let new = NewTask { tool: "t".into(), key: n.to_string(), origin, input: json!({"n": n}), hops: 0, seat: None };
+        let new = NewTask {
+            tool: "t".into(),
+            key: n.to_string(),
+            origin,
+            input: json!({"n": n}),
+            hops: 0,
+            seat: None,
+            trace: None,
+        };
         let mut now = Timestamp::now();
         let first = Change::first(&new, None, POLICY, "w", now);
         let id = first.after.id.clone();

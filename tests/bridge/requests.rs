@@ -51,7 +51,8 @@ async fn what_is_submitted_has_an_id_at_once_and_is_called_once_for_each_key() {
     // So it is where two were submitted before either was known.
     let submitted = |n: u32| {
         let (tool, key, submitter) = ("call".into(), "race".into(), "operator".into());
-        Message::Submit(SubmitMessage { tool, key, input: json!({"n": n}), submitter, priority: Priority::Background })
+        let (input, priority) = (json!({"n": n}), Priority::Background);
+        Message::Submit(SubmitMessage { tool, key, input, submitter, priority, trace: None })
     };
     let texts = [4, 5].map(|n| submitted(n).encode().expect("a message"));
     enqueue(&bridge, &texts).await;
@@ -131,7 +132,8 @@ async fn what_cannot_be_called_is_refused_before_anything_is_sent() {
 async fn background(bridge: &Bridge, tool: &str, count: u32) {
     let text = |n: u32| {
         let (tool, key, submitter) = (tool.to_owned(), format!("background-{n}"), "operator".into());
-        let submit = SubmitMessage { tool, key, input: json!({"n": n}), submitter, priority: Priority::Background };
+        let (input, priority) = (json!({"n": n}), Priority::Background);
+        let submit = SubmitMessage { tool, key, input, submitter, priority, trace: None };
         Message::Submit(submit).encode().expect("a message")
     };
     let numbers: Vec<u32> = (0..count).collect();

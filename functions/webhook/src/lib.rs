@@ -9,6 +9,7 @@ mod bound;
 mod callbacks;
 mod refusals;
 mod sources;
+mod trace;
 
 use answer::Answer;
 use bound::Handshakes;
@@ -26,6 +27,7 @@ use clawbridge_signatures::{
     Event, Greeting, Headers, Received, Refusal, Request as Signed, Source, greet, kept_headers, may_be_challenge,
     receive,
 };
+use clawbridge_trace::TraceContext;
 use lambda_http::http::Method;
 use lambda_http::{Body, Error, Request, RequestExt, Response, request::RequestContext};
 use refusals::Refusals;
@@ -55,6 +57,15 @@ enum Asked<'n> {
     Unknown(&'n str),
     /// A source.
     Source(&'n str),
+}
+
+/// A verified request, for the events that it holds.
+#[derive(Clone, Copy, Debug)]
+struct Acceptance<'a> {
+    source: &'a str,
+    request_id: &'a str,
+    now: Timestamp,
+    trace: TraceContext,
 }
 
 /// What refusals are counted as that are no source's; no name of one.
@@ -200,7 +211,8 @@ impl Webhook {
                 },
                 Received::Events { events, reply } => {
                     let headers = kept(&source, request);
-                    let taken = self.enqueue(name, request_id, now, &headers, events).await;
+                    let acceptance = Acceptance { source: name, request_id, now, trace: trace::of(request) };
+                    let taken = self.enqueue(&acceptance, &headers, events).await;
                     taken.unwrap_or_else(|| reply.map_or_else(Answer::accepted, Answer::reply))
                 }
             },
@@ -251,12 +263,11 @@ impl Webhook {
     /// are known by their delivery ids.
     async fn enqueue(
         &self,
-        source: &str,
-        request_id: &str,
-        now: Timestamp,
+        acceptance: &Acceptance<'_>,
         headers: &[(String, String)],
         events: Vec<Event<'_>>,
     ) -> Option<Answer> {
+        let Acceptance { source, request_id, now, trace } = *acceptance;
         let bytes = events.iter().map(|event| event.body.len()).sum();
         let mut messages = 0;
         let mut single = Vec::new();
@@ -272,6 +283,7 @@ impl Webhook {
                 body: MessageBody::inline(Packed::pack(&[])),
                 hops: 0,
                 deferrals: 0,
+                trace: Some(trace),
             };
             let mut texts = match event_messages(message, Packed::pack(&event.body)) {
                 Ok(texts) => texts,
@@ -292,7 +304,8 @@ impl Webhook {
         if let Err(error) = self.queue.send_texts(single).await {
             return Some(Answer::unavailable("QUEUE_UNAVAILABLE", error.to_string()));
         }
-        clawbridge_journal::write(&Entry::WebhookAccepted { source, bytes, messages, request_id });
+        let trace_id = &trace.trace_id().to_string();
+        clawbridge_journal::write(&Entry::WebhookAccepted { source, bytes, messages, request_id, trace_id });
         None
     }
 }

@@ -4,12 +4,12 @@ use crate::guard::{self, Report};
 use crate::{Loaded, Trouble, Worker, job};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{CompiledTool, CompiledVerify, Effect};
-use clawbridge_journal::{Decision, Entry, Wire};
+use clawbridge_journal::{Decision, Entry, MAX_ANSWER_BYTES, Wire};
 use clawbridge_queue::{Decision as Wanted, Message, Priority, SubmitMessage, TaskMessage};
 use clawbridge_tasks::machine::{Ask, Finding, Policy, SHORTEST_CALL, Verify, Wish, time_for_call};
 use clawbridge_tasks::receipt::{Answer, Call, Done, Note, Receipt, Step, What};
 use clawbridge_tasks::{By, Class, Code, NewTask, Origin, Record, State, StoreError, TaskError, task_id};
-use clawbridge_tools::Called;
+use clawbridge_tools::{Called, Sender};
 use std::time::{Duration, Instant};
 
 /// Left of an invocation when a call must have ended: room for the finishing write and the answer.
@@ -22,8 +22,8 @@ impl Worker {
     /// Runs what somebody submitted, unless it was run before.
     pub(crate) async fn submitted(&self, message: SubmitMessage, deadline: Timestamp) -> Result<(), Trouble> {
         let loaded = self.loaded().await?;
-        let SubmitMessage { tool, key, input, submitter, priority } = message;
-        let new = NewTask { tool, key, origin: Origin::Submitter { submitter }, input, hops: 0, seat: None };
+        let SubmitMessage { tool, key, input, submitter, priority, trace } = message;
+        let new = NewTask { tool, key, origin: Origin::Submitter { submitter }, input, hops: 0, seat: None, trace };
         self.run_new(&loaded, &new, None, priority, deadline).await
     }
 
@@ -155,7 +155,7 @@ impl Worker {
             // Another invocation has more time.
             return (Done::NotCalled(no_time_left()), leave.map(guard::unused), None);
         };
-        let called = loaded.caller.call_back(tool, &record.input, &record.id, left, callback.as_deref()).await;
+        let called = loaded.caller.call(tool, &record.input, &sender(record, callback.as_deref()), left).await;
         let report = leave.map(|leave| guard::told(leave, &called));
         let seen = Seen::of(&called);
         let answer = match tool.job() {
@@ -197,12 +197,17 @@ async fn look(loaded: &Loaded, record: &Record, deadline: Timestamp) -> Done {
         Err(error) => return undecided(format!("input: {error}")),
     };
     let started = Instant::now();
-    let called = loaded.caller.call(tool, &input, &record.id, left).await;
+    let called = loaded.caller.call(tool, &input, &sender(record, None), left).await;
     let finding = match called.answer {
         Ok(answer) => finding(verify, &answer, record),
         Err(error) => Finding::Failed(error),
     };
     Done::Looked { finding, status: called.status, ms: since(started) }
+}
+
+/// All requests of an attempt are one step of the task's trace: the call, its pages, looks at what became of it.
+pub(crate) fn sender<'a>(record: &'a Record, callback: Option<&'a str>) -> Sender<'a> {
+    Sender { task: &record.id, step: record.step(), callback }
 }
 
 fn finding(verify: &CompiledVerify, answer: &serde_json::Value, record: &Record) -> Finding {
@@ -255,12 +260,13 @@ fn no_time_left() -> TaskError {
     TaskError::unsent(Code::Timeout, Class::Transient, "the invocation or the lease had no time left for the call")
 }
 
-/// What went over the wire in one attempt.
+/// What went over the wire in one attempt. What a verify or a person closes had its line before.
 struct Seen {
     request_id: Option<String>,
     requests: u32,
     sent_bytes: u64,
     received_bytes: u64,
+    excerpt: Option<String>,
 }
 
 impl Seen {
@@ -270,7 +276,12 @@ impl Seen {
             requests: called.requests,
             sent_bytes: called.sent_bytes,
             received_bytes: called.received_bytes,
+            excerpt: called.excerpt.clone(),
         })
+    }
+
+    fn body(&self) -> Option<&str> {
+        self.excerpt.as_deref().map(|body| clawbridge_journal::shortened(body, MAX_ANSWER_BYTES))
     }
 
     fn wire(&self) -> Wire<'_> {
@@ -322,6 +333,10 @@ fn tell(note: &Note, task: &str, seen: Option<&Seen>) {
             return clawbridge_journal::write(&Entry::BridgeFailed { code: "TASK_GONE", reason, subject: task });
         }
     };
+    let trace_id = note.step.map(|step| step.trace_id().to_string());
+    // Where nothing was called, there is no step to speak of; before the first attempt it would be somebody else's.
+    let is_of_attempt = note.attempt > 0 && matches!(note.what, What::Closed { .. });
+    let span_id = note.step.filter(|_| is_of_attempt).and_then(|step| step.span_id()).map(|id| id.to_string());
     clawbridge_journal::write(&Entry::TaskAttempt {
         task: &note.task,
         tool: &note.tool,
@@ -333,6 +348,9 @@ fn tell(note: &Note, task: &str, seen: Option<&Seen>) {
         reason: reason.map(|reason| clawbridge_journal::shortened(reason, 300)),
         ms: note.ms,
         retry_in_ms,
+        trace_id: trace_id.as_deref(),
+        span_id: span_id.as_deref(),
+        body: seen.and_then(Seen::body),
         wire: seen.map(Seen::wire),
     });
 }

@@ -53,6 +53,7 @@ impl Worker {
         let is_known = matches!(claim.fence, Fence::At { state: State::Queued, .. });
         let tool = loaded.config.tool(&claim.after.tool).filter(|_| is_claim && is_known)?;
         let later = self.limits.peek(&guard(tool), attempt(&claim.after), Timestamp::now(), fastrand::f64())?;
+        let trace_id = claim.after.trace.map(|trace| trace.trace_id().to_string());
         clawbridge_journal::write(&Entry::TaskAttempt {
             task: &claim.after.id,
             tool: &claim.after.tool,
@@ -64,6 +65,9 @@ impl Worker {
             reason: Some(later.why.message()),
             ms: 0,
             retry_in_ms: Some(u64::try_from(Timestamp::now().until(later.at).as_millis()).unwrap_or(u64::MAX)),
+            trace_id: trace_id.as_deref(),
+            span_id: None,
+            body: None,
             wire: None,
         });
         Some(later.at)

@@ -46,6 +46,7 @@ impl Worker {
             body: Body::inline(Packed::pack(&[])),
             hops: record.hops + 1,
             deferrals: 0,
+            trace: record.step(),
         };
         let body = body(event_type, record).to_string();
         for text in event_messages(message, Packed::pack(body.as_bytes()))? {

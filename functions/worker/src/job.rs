@@ -1,6 +1,6 @@
 //! Work that goes on after its call was answered: what its receipt means, how far it is, and what the upstream tells of it.
 
-use crate::execute::{policy_of, since, writer};
+use crate::execute::{policy_of, sender, since, writer};
 use crate::{Loaded, Trouble, Worker};
 use clawbridge_callbacks::{KEY_NAME, Ticket};
 use clawbridge_clock::Timestamp;
@@ -153,7 +153,7 @@ pub(crate) async fn poll(loaded: &Loaded, record: &Record, end: Timestamp) -> Do
         Err(error) => return polled(Answer::Final(Err(unreadable(&format!("job.{error}")))), None, 0),
     };
     let started = Instant::now();
-    let called = loaded.caller.call(asking, &input, &record.id, left).await;
+    let called = loaded.caller.call(asking, &input, &sender(record, None), left).await;
     let answer = match called.answer.map(|answer| job.progress(&answer, id, &record.input)) {
         Ok(Ok(Progress::Running)) => again(),
         Ok(Ok(Progress::Done(result))) => Answer::Final(finished(tool, result)),

@@ -56,6 +56,7 @@ impl Worker {
             hops: message.hops,
             nonce: message.nonce,
             repeats: 0,
+            trace: message.trace,
         };
         match self.events.store(&event, &packed, now).await? {
             Stored::Repeat => {
@@ -181,5 +182,6 @@ fn one(
         input,
         hops: event.hops,
         seat: seat(route, event, view)?,
+        trace: event.trace,
     }))
 }

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clawbridge_signatures::Scheme;
+use clawbridge_trace::TraceContext;
 
 /// A random signing secret of 256 bits in the form that the scheme's providers use.
 pub(crate) fn signing_secret(scheme: Scheme) -> String {
@@ -22,6 +23,13 @@ pub(crate) fn key() -> String {
 /// An idempotency key that nobody else has.
 pub(crate) fn idempotency_key() -> String {
     hex::encode(&bytes()[..16])
+}
+
+/// A trace that begins here.
+pub(crate) fn trace() -> TraceContext {
+    let mut name = [0; 16];
+    name.copy_from_slice(&bytes()[..16]);
+    TraceContext::begin(u128::from_be_bytes(name))
 }
 
 /// 256 random bits.

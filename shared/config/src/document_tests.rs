@@ -80,6 +80,7 @@ fn a_document_is_read_with_its_defaults() {
             graphql: None,
             variables: None,
             partial: false,
+            trace: true,
             pages: None,
             auth: Some(Auth {
                 credential: Credential::Secret("clawbridge/tools/crm".into()),

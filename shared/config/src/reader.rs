@@ -178,10 +178,15 @@ impl<'t> Reader<'t> {
 
     /// A field that is true or false; false when it is missing.
     pub(crate) fn boolean(&mut self, fields: &Fields<'_>, key: &str) -> bool {
-        let Some(entry) = fields.entry(key) else { return false };
+        self.boolean_or(fields, key, false)
+    }
+
+    /// A boolean, `default` if the key is not there.
+    pub(crate) fn boolean_or(&mut self, fields: &Fields<'_>, key: &str, default: bool) -> bool {
+        let Some(entry) = fields.entry(key) else { return default };
         let Data::Bool(value) = entry.node.data else {
             self.wrong_type(&entry.node, &fields.path_of(key), None, "a boolean");
-            return false;
+            return default;
         };
         value
     }

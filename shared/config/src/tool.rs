@@ -35,7 +35,7 @@ use schema::{placeholder, schema};
 use sign::sign;
 use tls::tls;
 
-const KEYS: [&str; 28] = [
+const KEYS: [&str; 29] = [
     "description",
     "method",
     "url",
@@ -51,6 +51,7 @@ const KEYS: [&str; 28] = [
     "tls",
     "timeout",
     "attempts",
+    "trace",
     "effect",
     "idempotency_header",
     "idempotency_key",
@@ -141,6 +142,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         (Timeout::MIN, Timeout::MAX),
     );
     let attempts = reader.integer(&fields, "attempts", 1..=20, default_attempts());
+    let trace = reader.boolean_or(&fields, "trace", true);
     let limit = limit::of_tool(reader, &fields, auth.is_some());
     let circuit = limit::circuit(reader, &fields);
     let retry_budget = limit::retry_budget(reader, &fields);
@@ -202,6 +204,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option
         tls,
         timeout: timeout.unwrap_or_default(),
         attempts,
+        trace,
         effect: effect?,
         idempotency_header: owned(idempotency_header),
         idempotency_key: owned(idempotency_key),

@@ -44,6 +44,17 @@ fn found(text: &str) -> Vec<(&'static str, usize, usize, String)> {
 }
 
 #[test]
+fn a_trace_is_told_unless_the_tool_says_no_and_only_that_is_written() {
+    for (lines, expected, written) in [("", true, false), ("trace = true", true, false), ("trace = false", false, true)]
+    {
+        let text = reading(lines);
+        assert_eq!(tool(&text).trace, expected, "{lines}");
+        let json = String::from_utf8(compiled(&text).config().to_json()).unwrap();
+        assert_eq!(json.contains("\"trace\""), written, "{json}");
+    }
+}
+
+#[test]
 fn a_credential_goes_into_a_header_a_parameter_or_basic() {
     let carrier = |more: &str| tool(&reading(&format!("auth = {{ secret = \"clawbridge/tools/a\"{more} }}"))).auth;
     let expected = |carrier| Some(Auth { credential: Credential::Secret("clawbridge/tools/a".into()), carrier });
@@ -294,6 +305,10 @@ fn what_cannot_work_is_refused_with_its_code_and_place() {
         (graphql("{ a }", "body = \".\""), "BODY_NOT_ALLOWED", 4, 8, "tools.t.body"),
         (graphql("{ a }", "variables = \"{\""), "INVALID_JQ", 4, 14, "tools.t.variables"),
         (graphql("{ a }", "partial = \"yes\""), "WRONG_TYPE", 4, 11, "tools.t.partial"),
+        (reading("trace = \"no\""), "WRONG_TYPE", 4, 9, "tools.t.trace"),
+        (reading("trace = 0"), "WRONG_TYPE", 4, 9, "tools.t.trace"),
+        (reading("trace = { enabled = false }"), "WRONG_TYPE", 4, 1, "tools.t.trace"),
+        (reading("traces = false"), "UNKNOWN_KEY", 4, 1, "tools.t.traces"),
         (graphql("mutation { a }", "effect = \"read\""), "EFFECT_TOO_WEAK", 4, 10, "tools.t.effect"),
         (graphql("query($id: ID!) { a }", "input = { properties.ident = {} }"), "PLACEHOLDER_NOT_IN_INPUT", 3, 18, "tools.t.graphql"),
         (reading("variables = \".\""), "KEY_NOT_ALLOWED", 4, 1, "tools.t.variables"),

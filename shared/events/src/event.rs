@@ -2,6 +2,7 @@
 
 use crate::body::body_value;
 use clawbridge_clock::Timestamp;
+use clawbridge_trace::TraceContext;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -30,6 +31,8 @@ pub struct Event {
     pub nonce: String,
     /// How often the same delivery came again.
     pub repeats: u32,
+    /// The trace that it belongs to. `None`: it was stored before events said so.
+    pub trace: Option<TraceContext>,
 }
 
 impl Event {
@@ -91,6 +94,7 @@ mod tests {
             hops: 0,
             nonce: "n".into(),
             repeats: 0,
+            trace: None,
         };
         assert_eq!(
             event.view(),

@@ -97,6 +97,9 @@ impl Events {
             ("at".to_owned(), n(event.received_at.millis())),
             ("expires_at".to_owned(), n(now.plus(RETENTION).seconds())),
         ]);
+        if let Some(trace) = event.trace {
+            item.insert("trace".to_owned(), s(&trace.to_string()));
+        }
         if packed.bytes.len() <= CHUNK_BYTES {
             item.insert("body".to_owned(), b(packed.bytes.clone()));
         } else {
@@ -283,6 +286,8 @@ fn read(id: &str, from: Reader<'_>) -> Result<(Event, Kept), WrongAttribute> {
         hops: from.number("hops")?,
         nonce: from.text("nonce")?.to_owned(),
         repeats: from.optional("repeats", Reader::number)?.unwrap_or(0),
+        // What it belongs to is no reason not to have it.
+        trace: from.optional("trace", Reader::text)?.and_then(|text| text.to_owned().try_into().ok()),
     };
     Ok((event, kept))
 }

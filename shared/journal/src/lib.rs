@@ -1,7 +1,7 @@
 //! What happened, one structured line each.
 //!
 //! Everything that the functions log is an [`Entry`]: a closed list, so that what can reach a log can be read in this file. No entry
-//! carries a body, a header value or a credential. In Lambda a line of JSON goes to standard output, which is CloudWatch;
+//! carries a webhook's body, a header value or a credential; that of a failed attempt has the beginning of the upstream's answer. In Lambda a line of JSON goes to standard output, which is CloudWatch;
 //! `clawbridge dev` sets a [`Sink`] that shows the same entries to a person.
 
 use serde::Serialize;
@@ -9,6 +9,9 @@ use serde_json::json;
 use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How much of an upstream's answer a line has, bytes of UTF-8.
+pub const MAX_ANSWER_BYTES: usize = 1024;
 
 /// How much an entry wants to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -83,6 +86,8 @@ pub enum Entry<'a> {
         messages: usize,
         /// API Gateway's request id, which the stored event keeps too.
         request_id: &'a str,
+        /// The trace that what follows from it belongs to, 32 hexadecimal digits.
+        trace_id: &'a str,
     },
     /// A request was answered with a 4xx or 5xx. Of many 4xx alike within seconds one line stands for several.
     #[serde(rename = "webhook.refused")]
@@ -172,6 +177,16 @@ pub enum Entry<'a> {
         /// Milliseconds until the next attempt.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
+        /// The trace that the task belongs to, 32 hexadecimal digits.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        trace_id: Option<&'a str>,
+        /// The attempt in it, 16 hexadecimal digits: what the upstream was told in `traceparent`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        span_id: Option<&'a str>,
+        /// The beginning of the upstream's answer, where the attempt failed: without credentials and what the input says, at most
+        /// [`MAX_ANSWER_BYTES`].
+        #[serde(skip_serializing_if = "Option::is_none")]
+        body: Option<&'a str>,
         /// What went over the wire, where something did.
         #[serde(flatten)]
         wire: Option<Wire<'a>>,
@@ -419,15 +434,20 @@ mod tests {
             reason: None,
             ms: 12,
             retry_in_ms: Some(800),
+            trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+            span_id: Some("00f067aa0ba902b7"),
+            body: Some("{\"error\":\n\u{1b}[31m\"late\"}"),
             wire: Some(Wire { upstream_request_id: Some("req_9"), requests: 1, sent_bytes: 20, received_bytes: 300 }),
         };
         let line = line(&entry, 7);
-        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(line.iter().filter(|byte| byte.is_ascii_control()).count(), 1);
         let value: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
         assert_eq!(
             value,
             serde_json::json!({"at": 7, "level": "warn", "kind": "task.attempt", "task": "task_1", "tool": "record",
                 "event": "evt_1", "attempt": 2, "decision": "retry", "status": 503, "code": "UNAVAILABLE", "ms": 12, "retry_in_ms": 800,
+                "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "span_id": "00f067aa0ba902b7",
+                "body": "{\"error\":\n\u{1b}[31m\"late\"}",
                 "upstream_request_id": "req_9", "requests": 1, "sent_bytes": 20, "received_bytes": 300})
         );
     }
@@ -448,6 +468,9 @@ mod tests {
             reason: None,
             ms,
             retry_in_ms: None,
+            trace_id: None,
+            span_id: None,
+            body: None,
             wire: None,
         };
         let called = value(&entry(12), Some("Clawbridge/a"));

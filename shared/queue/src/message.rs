@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clawbridge_clock::Timestamp;
 use clawbridge_packed::{Encoding, Packed, UnpackError};
+use clawbridge_trace::TraceContext;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
@@ -62,6 +63,9 @@ pub struct EventMessage {
     /// How often it was sent back because its parts had not arrived.
     #[serde(default)]
     pub deferrals: u32,
+    /// The trace that it belongs to. `None`: it was sent before messages said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 /// A body in, or beside, its message.
@@ -185,6 +189,9 @@ pub struct SubmitMessage {
     /// Whether they wait for it.
     #[serde(default, skip_serializing_if = "Priority::is_background")]
     pub priority: Priority,
+    /// The trace that it belongs to. `None`: it was sent before messages said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 // The input is not shown.
@@ -429,6 +436,7 @@ mod tests {
             body: Body::inline(Packed::pack(b"{}")),
             hops: 0,
             deferrals: 0,
+            trace: None,
         }
     }
 
@@ -439,7 +447,7 @@ mod tests {
 
     fn submit(priority: Priority) -> SubmitMessage {
         let input = serde_json::json!({"name": "Zoë"});
-        SubmitMessage { tool: "t".into(), key: "k".into(), input, submitter: "operator".into(), priority }
+        SubmitMessage { tool: "t".into(), key: "k".into(), input, submitter: "operator".into(), priority, trace: None }
     }
 
     #[test]
@@ -468,12 +476,27 @@ mod tests {
     }
 
     #[test]
+    fn an_event_from_before_there_were_traces_is_read_and_one_with_a_trace_says_it_as_a_traceparent() {
+        let old = Message::Event(event()).encode().expect("encode");
+        assert!(!old.contains("trace"), "{old}");
+        assert_eq!(Message::decode(&old).as_ref(), Ok(&Message::Event(event())));
+        let new = Message::Event(EventMessage { trace: Some(TraceContext::begin(1)), ..event() });
+        let context = "\"trace\":\"00-00000000000000000000000000000001-0000000000000000-01\"";
+        assert!(new.encode().is_ok_and(|text| text.contains(context)));
+    }
+
+    #[test]
     fn every_kind_of_message_is_read_back_as_it_was_written() {
         let messages = [
             Message::Event(event()),
             Message::Event(EventMessage {
                 body: Body::Parts { encoding: Encoding::Deflate, parts: 3, bytes: 9 },
                 ..event()
+            }),
+            Message::Event(EventMessage { trace: Some(TraceContext::begin(1)), ..event() }),
+            Message::Submit(SubmitMessage {
+                trace: Some(TraceContext::begin(1).attempt("task_a", 1)),
+                ..submit(Priority::Interactive)
             }),
             Message::Part(PartMessage { nonce: "req-1".into(), index: 2, data: vec![0, 255] }),
             Message::Replay(ReplayMessage { event: "evt_a".into(), nonce: "n".into(), again: true }),

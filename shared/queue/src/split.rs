@@ -53,6 +53,7 @@ mod tests {
             body: Body::Parts { encoding: Encoding::Plain, parts: 0, bytes: 0 },
             hops: 0,
             deferrals: 0,
+            trace: None,
         }
     }
 

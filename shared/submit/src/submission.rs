@@ -3,6 +3,7 @@
 use clawbridge_config::{Compiled, KeyError};
 use clawbridge_queue::{MAX_MESSAGE_BYTES, Message, MessageError, Priority, SubmitMessage};
 use clawbridge_tasks::{input_fits, input_hash, task_id};
+use clawbridge_trace::TraceContext;
 use serde_json::Value;
 
 /// The longest idempotency key, bytes.
@@ -22,6 +23,8 @@ pub struct Request {
     pub submitter: String,
     /// Whether they wait for it.
     pub priority: Priority,
+    /// The trace that it belongs to: that of the caller's request ([`TraceContext::received`]), or one that begins with it.
+    pub trace: TraceContext,
 }
 
 /// A call that can be made, with the id of its task.
@@ -112,7 +115,7 @@ impl From<MessageError> for Refusal {
 /// # Errors
 /// See [`Refusal`].
 pub fn prepare(config: &Compiled, request: Request, random: &str) -> Result<Submission, Refusal> {
-    let Request { tool: name, input, key, submitter, priority } = request;
+    let Request { tool: name, input, key, submitter, priority, trace } = request;
     let Some(tool) = config.tool(&name) else {
         let known: Vec<&str> = config.tools().keys().map(String::as_str).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -133,7 +136,7 @@ pub fn prepare(config: &Compiled, request: Request, random: &str) -> Result<Subm
         (None, None) => random.to_owned(),
     };
     let (task, input_hash) = (task_id(&name, &key), input_hash(&input));
-    let message = SubmitMessage { tool: name, key: key.clone(), input, submitter, priority };
+    let message = SubmitMessage { tool: name, key: key.clone(), input, submitter, priority, trace: Some(trace) };
     let text = Message::Submit(message).encode()?;
     if text.len() > MAX_MESSAGE_BYTES {
         let reason = format!("as a message it has {} bytes, and the queue carries {MAX_MESSAGE_BYTES}", text.len());
@@ -167,6 +170,7 @@ mod tests {
             key: key.map(str::to_owned),
             submitter: "operator".into(),
             priority: Priority::Interactive,
+            trace: TraceContext::begin(1),
         };
         prepare(&config(), request, "random")
     }
@@ -186,6 +190,7 @@ mod tests {
             assert_eq!(submission.input_hash, input_hash(&input));
             let Ok(Message::Submit(message)) = Message::decode(&submission.text) else { panic!("{submission:?}") };
             assert_eq!((message.tool.as_str(), message.key.as_str(), message.input), (tool, expected, input));
+            assert_eq!(message.trace, Some(TraceContext::begin(1)));
         }
     }
 

@@ -126,6 +126,7 @@ impl Change {
             hops: new.hops,
             replays: replay.map(str::to_owned).into_iter().collect(),
             seat: new.seat.clone(),
+            trace: new.trace,
             created_at: now,
             updated_at: now,
             expires_at: now.plus(policy.retention),
@@ -296,6 +297,7 @@ mod tests {
     use crate::lane;
     use crate::machine::{Finding, Verdict, Verify, Wish, consider, judge, postpone, settle};
     use crate::{Class, Code, Origin, TaskError};
+    use clawbridge_trace::TraceContext;
     use proptest::prelude::*;
     use serde_json::json;
     use std::collections::HashSet;
@@ -311,7 +313,7 @@ mod tests {
 
     fn new() -> NewTask {
         let origin = Origin::Route { event: "evt_1".into(), route: "r".into() };
-        NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0, seat: None }
+        NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0, seat: None, trace: None }
     }
 
     #[test]
@@ -328,6 +330,25 @@ mod tests {
         let late = Change::close(&first.after, &outcome, Account::default(), crate::RETENTION, "one", NOW);
         assert_eq!(late.rule(Some(&taken.after)), Rule::Lost);
         assert_eq!(late.rule(None), Rule::Lost);
+    }
+
+    #[test]
+    fn whatever_runs_a_task_again_it_stays_in_its_trace_and_each_attempt_is_another_step() {
+        let trace = TraceContext::begin(1);
+        let first = Change::first(&NewTask { trace: Some(trace), ..new() }, None, POLICY, "a", NOW).after;
+        let ended = Record { state: State::Failed, ..first.clone() };
+        let replay = Ask::Replay {
+            origin: first.origin.clone().expect("an origin"),
+            input_hash: String::new(),
+            nonce: "r".into(),
+        };
+        let asks = [Ask::Due, Ask::Person { after_attempt: 1, wish: Wish::Retry }, replay];
+        let steps = asks.map(|ask| Change::claim(&ended, &ask, POLICY, "b", NOW).after.step());
+        assert_eq!(steps, [Some(trace.attempt(&first.id, 2)); 3]);
+        assert_ne!(first.step(), steps[0]);
+        assert_eq!(Change::back(&ended, None, POLICY, "b", NOW).after.trace, Some(trace));
+        let queued = Change::queued(&NewTask { trace: Some(trace), ..new() }, None, POLICY, "a", NOW).after;
+        assert_eq!((queued.step(), Record { trace: None, ..first }.step()), (Some(trace), None));
     }
 
     #[test]

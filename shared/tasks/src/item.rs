@@ -87,6 +87,9 @@ pub(crate) fn write(change: &Change) -> Result<Write, StoreError> {
         to.set("input", b(input.bytes));
         to.set("hops", n(i64::from(record.hops)));
         to.set("created_at", moment(record.created_at));
+        if let Some(trace) = record.trace {
+            to.set("trace", s(&trace.to_string()));
+        }
     }
     to.set("state", s(record.state.as_str()));
     to.set("attempt", n(i64::from(record.attempt)));
@@ -201,6 +204,7 @@ fn record(from: Reader<'_>, id: &str) -> Result<Record, WrongAttribute> {
         hops: from.number("hops")?,
         replays: from.optional("replays", texts)?.unwrap_or_default(),
         seat: from.optional("seat", Reader::json)?,
+        trace: from.optional("trace", Reader::text)?.and_then(|text| text.to_owned().try_into().ok()),
         created_at: moment(from, "created_at")?,
         updated_at: moment(from, "updated_at")?,
         expires_at: from
@@ -232,4 +236,60 @@ fn attempts(from: Reader<'_>, name: &str) -> Result<Vec<Attempt>, WrongAttribute
         serde_json::from_str(one.as_s().ok()?).ok()
     };
     from.list(name)?.iter().map(|one| read(one).ok_or_else(wrong)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Policy;
+    use crate::record::NewTask;
+    use clawbridge_trace::TraceContext;
+    use serde_json::json;
+
+    /// What the table has after the write.
+    fn item(change: &Change) -> Item {
+        let written = write(change).unwrap_or_else(|error| panic!("{error}"));
+        let set = written.values.into_iter().map(|(name, value)| (name.trim_start_matches(':').to_owned(), value));
+        set.chain([("id".to_owned(), s(&change.after.id))]).collect()
+    }
+
+    #[test]
+    fn a_new_record_is_read_back_as_it_was_written_with_and_without_a_trace() {
+        let now = Timestamp::from_millis(1_795_232_439_000);
+        for trace in [None, Some(TraceContext::begin(1)), Some(TraceContext::begin(1).attempt("task_0", 2))] {
+            let origin = Origin::Submitter { submitter: "operator".into() };
+            let new = NewTask {
+                tool: "t".into(),
+                key: "k".into(),
+                origin,
+                input: json!({"n": 1}),
+                hops: 1,
+                seat: None,
+                trace,
+            };
+            let change = Change::first(&new, None, Policy::UNKNOWN_TOOL, "writer", now);
+            let item = item(&change);
+            assert_eq!(item.contains_key("trace"), trace.is_some());
+            assert_eq!(read(&item).as_ref(), Ok(&change.after));
+            assert_eq!(change.after.trace, trace);
+        }
+    }
+
+    #[test]
+    fn a_trace_that_cannot_be_read_is_no_reason_not_to_have_the_task() {
+        let new = NewTask {
+            tool: "t".into(),
+            key: "k".into(),
+            origin: Origin::Submitter { submitter: "operator".into() },
+            input: json!({}),
+            hops: 0,
+            seat: None,
+            trace: Some(TraceContext::begin(1)),
+        };
+        let change =
+            Change::first(&new, None, Policy::UNKNOWN_TOOL, "writer", Timestamp::from_millis(1_795_232_439_000));
+        let mut item = item(&change);
+        item.insert("trace".to_owned(), s("01-of-another-bridge"));
+        assert_eq!(read(&item).map(|record| record.trace), Ok(None));
+    }
 }

@@ -43,6 +43,7 @@ fn record(state: State) -> Record {
         hops: 0,
         replays: Vec::new(),
         seat: None,
+        trace: None,
         created_at: NOW,
         updated_at: NOW,
         expires_at: NOW,

@@ -13,6 +13,7 @@ use crate::lane::{self, Lane, LaneChange, LaneLanded};
 use crate::machine::{Ask, Finding, Outcome, Policy, Verdict, consider, judge, postpone, settle};
 use crate::record::{By, NewTask, Origin, Record, State};
 use clawbridge_clock::Timestamp;
+use clawbridge_trace::TraceContext;
 use serde_json::Value;
 
 /// How often a receipt looks again at a task that others move on. More is a livelock: the message comes back.
@@ -138,6 +139,8 @@ pub struct Note {
     pub event: String,
     /// Claims so far.
     pub attempt: u32,
+    /// The attempt as a step of the task's trace.
+    pub step: Option<TraceContext>,
     /// What happened.
     pub what: What,
     /// HTTP status of the upstream, if it was asked and answered.
@@ -461,6 +464,7 @@ impl<P: Fn(&str) -> Policy> Receipt<P> {
             tool: record.map(|record| record.tool.clone()).unwrap_or_default(),
             event: event.unwrap_or_default(),
             attempt: record.map_or(0, |record| record.attempt),
+            step: record.and_then(Record::step),
             what,
             status: None,
             ms: 0,

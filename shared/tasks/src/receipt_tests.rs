@@ -10,7 +10,7 @@ const VERIFIED: Policy = Policy { verify: Some(Verify { settle: Duration::from_s
 
 fn new() -> NewTask {
     let origin = Origin::Route { event: "evt_1".into(), route: "r".into() };
-    NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0, seat: None }
+    NewTask { tool: "t".into(), key: "k".into(), origin, input: json!({}), hops: 0, seat: None, trace: None }
 }
 
 fn silence() -> TaskError {

@@ -3,6 +3,7 @@
 use crate::error::TaskError;
 use crate::lane::Seat;
 use clawbridge_clock::Timestamp;
+use clawbridge_trace::TraceContext;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -127,6 +128,8 @@ pub struct NewTask {
     pub hops: u32,
     /// Its place in a lane, where the route keeps an order.
     pub seat: Option<Seat>,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// What a task waits for that the upstream has taken and answers later.
@@ -220,6 +223,9 @@ pub struct Record {
     /// Its place in a lane, where its route keeps an order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seat: Option<Seat>,
+    /// The trace that it belongs to: that of what made it, whatever asks for it later. `None`: it was made before records said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// When it was first claimed.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -229,6 +235,14 @@ pub struct Record {
     /// Who wrote it last: random, so that a write whose answer got lost on the way can be recognised as one's own.
     #[serde(skip)]
     pub writer: String,
+}
+
+impl Record {
+    /// Its last attempt as a step of its trace: what all requests of the attempt are sent with. Before the first, where the task comes from.
+    #[must_use]
+    pub fn step(&self) -> Option<TraceContext> {
+        self.trace.map(|trace| if self.attempt == 0 { trace } else { trace.attempt(&self.id, self.attempt) })
+    }
 }
 
 /// A record that cannot be read.

@@ -3,17 +3,18 @@
 use crate::classify::{Answer, classify, unexpected};
 use crate::credentials::Credentials;
 use crate::elsewhere::{StandIns, Upstreams, failure};
+use crate::excerpt::{excerpt, is_readable};
 use crate::graphql;
 use crate::pages::Walk;
 use crate::quota::{Quota, quota, request_id};
 use crate::redact::Redaction;
-use crate::request::{Prepared, invalid};
+use crate::request::{Prepared, Sender, invalid};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Compiled, CompiledPages, CompiledTool, Effect, Pages, Violation};
 use clawbridge_outbound::{Clients, Received, Via, exchange};
 use clawbridge_secrets::Secrets;
 use clawbridge_tasks::{Class, Code, TaskError};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Called {
     pub quota: Option<Quota>,
     /// What the upstream calls the last request, if it said so.
     pub request_id: Option<String>,
+    /// What a log may have of the answer where the call failed: the beginning, without credentials and without what the input says.
+    pub excerpt: Option<String>,
     /// Requests that were answered or may have been received: pages, and one more where a newer secret was tried.
     pub requests: u32,
     /// Bytes of the bodies that were sent.
@@ -50,6 +53,7 @@ impl Called {
             answer: Err(error),
             quota: None,
             request_id: None,
+            excerpt: None,
             requests: 0,
             sent_bytes: 0,
             received_bytes: 0,
@@ -94,41 +98,33 @@ impl Caller {
         Caller { clients: Clients::new(config), secrets, deployment }
     }
 
-    /// Calls `tool` with `input`, as the task named `task`, within the tool's time limit and `left`: reading the secrets, a second call
-    /// with newer ones, and all pages included. The task's lease counts on that.
-    pub async fn call(&self, tool: &CompiledTool, input: &Value, task: &str, left: Duration) -> Called {
-        self.call_back(tool, input, task, left, None).await
-    }
-
-    /// As [`Caller::call`], for a tool whose upstream answers later, at this address: its templates and `body` find it in the input.
-    pub async fn call_back(
-        &self,
-        tool: &CompiledTool,
-        input: &Value,
-        task: &str,
-        left: Duration,
-        callback: Option<&str>,
-    ) -> Called {
+    /// Calls `tool` with `input`, for `sender`, within the tool's time limit and `left`: reading the secrets, a second call
+    /// with newer ones, and all pages included. The task's lease counts on that. Where the upstream answers later, the tool's templates and
+    /// `body` find the address in the input.
+    pub async fn call(&self, tool: &CompiledTool, input: &Value, sender: &Sender<'_>, left: Duration) -> Called {
         let end = Instant::now() + tool.tool().timeout.duration().min(left);
         let mut call = Call {
             caller: self,
             tool,
+            sender,
             end,
             credentials: Credentials::default(),
             has_renewed: false,
             room: tool.tool().max_response.bytes(),
             is_cut: false,
+            is_readable: false,
             // Whatever comes of it takes the place of this error.
             called: Called::unsent(invalid(String::new())),
         };
-        let answer = call.make(input, task, callback).await;
+        let answer = call.make(input).await;
         let status = answer.as_ref().map_or_else(|error| error.status, |_| call.called.status);
         let answer = match answer {
             // For a tool that only reads, that there is nothing is an answer.
             Err(error) if error.code == Code::NotFound && tool.tool().effect == Effect::Read => Ok(Value::Null),
             answer => answer,
         };
-        Called { answer, status, ..call.called }
+        let excerpt = answer.as_ref().err().and_then(|error| call.excerpt(error, input));
+        Called { answer, status, excerpt, ..call.called }
     }
 }
 
@@ -165,6 +161,7 @@ impl Caller {
 struct Call<'a> {
     caller: &'a Caller,
     tool: &'a CompiledTool,
+    sender: &'a Sender<'a>,
     end: Instant,
     credentials: Credentials,
     /// Secrets were read again because those in hand were refused. Once is enough.
@@ -173,6 +170,8 @@ struct Call<'a> {
     room: usize,
     /// The last answer had more.
     is_cut: bool,
+    /// The last answer could be looked through for what it must not tell.
+    is_readable: bool,
     /// What is known of it so far.
     called: Called,
 }
@@ -194,11 +193,11 @@ impl Page {
 }
 
 impl Call<'_> {
-    async fn make(&mut self, input: &Value, task: &str, callback: Option<&str>) -> Result<Value, TaskError> {
+    async fn make(&mut self, input: &Value) -> Result<Value, TaskError> {
         check_input(self.tool, input)?;
         let caller = self.caller;
-        let seen = with_callback(self.tool, input, callback)?;
-        let prepared = Prepared::new(&caller.clients, &caller.deployment.bridge_url, self.tool, &seen, task)?;
+        let seen = with_callback(self.tool, input, self.sender.callback)?;
+        let prepared = Prepared::new(&caller.clients, &caller.deployment.bridge_url, self.tool, &seen, self.sender)?;
         self.credentials = caller.credentials(self.tool).await?;
         let mut page = match paged(self.tool) {
             Some((declared, programs)) => self.pages(&prepared, declared, programs).await?,
@@ -279,6 +278,8 @@ impl Call<'_> {
         let mut complete = request.with(self.tool, &self.credentials, now)?;
         let mut redaction = self.credentials.redaction(self.tool);
         redaction.add(complete.signature.as_deref().unwrap_or_default());
+        // Of the address only the ticket is nobody else's business.
+        redaction.add(self.sender.callback.and_then(|address| address.rsplit('/').next()).unwrap_or_default());
         let clients = &self.caller.clients;
         let elsewhere = self.caller.deployment.upstreams.as_ref().filter(|_| request.via != Via::Inside);
         let client = match (elsewhere, &self.tool.tool().tls) {
@@ -304,9 +305,16 @@ impl Call<'_> {
         understand(self.tool, received, redaction, Timestamp::now())
     }
 
+    fn excerpt(&self, error: &TaskError, input: &Value) -> Option<String> {
+        let is_clean = self.is_readable && !self.credentials.redaction(self.tool).is_blind();
+        error.evidence.as_deref().filter(|_| is_clean).and_then(|evidence| excerpt(evidence, input))
+    }
+
     fn note(&mut self, received: &Received, redaction: &Redaction, now: Timestamp) {
         let is_result = (200..300).contains(&received.status);
         self.is_cut = is_result && received.cut;
+        let coding = received.headers.get(CONTENT_ENCODING).map_or(Ok(""), HeaderValue::to_str);
+        self.is_readable = coding.is_ok_and(|coding| is_readable(coding, &received.body));
         // Of an answer that is none, only the beginning is kept.
         self.room -= if is_result { received.body.len() } else { 0 };
         self.called.received_bytes += received.body.len() as u64;

@@ -178,6 +178,7 @@ pub(crate) fn failure(headers: &HeaderMap) -> Option<TaskError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Sender;
     use crate::credentials::Credentials;
     use crate::request::Prepared;
     use clawbridge_clock::Timestamp;
@@ -194,7 +195,8 @@ mod tests {
         let (config, diagnostics) = check(&text);
         let config = Arc::new(config.unwrap_or_else(|| panic!("{diagnostics:?}")).compile().expect("a configuration"));
         let tool = config.tool("t").expect("a tool");
-        let prepared = Prepared::new(&Clients::new(config.clone()), "", tool, input, "task_1").expect("a request");
+        let sender = Sender { task: "task_1", step: None, callback: None };
+        let prepared = Prepared::new(&Clients::new(config.clone()), "", tool, input, &sender).expect("a request");
         let complete = || prepared.with(tool, &Credentials::stand_ins(tool), NOW).expect("a request");
         let upstreams = Upstreams::new("http://127.0.0.1:7000/", StandIns::Never).expect("upstreams");
         let mut led = complete();

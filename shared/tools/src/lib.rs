@@ -7,6 +7,7 @@ mod call;
 mod classify;
 mod credentials;
 mod elsewhere;
+mod excerpt;
 mod forward;
 mod graphql;
 mod pages;
@@ -23,3 +24,4 @@ pub use elsewhere::{Led, NotLoopback, StandIns, Upstreams, failure_header, is_ou
 pub use plan::Plan;
 pub use quota::{Quota, quota, request_id};
 pub use redact::Redaction;
+pub use request::Sender;

@@ -3,7 +3,7 @@
 use crate::call::{Deployment, check_input, paged};
 use crate::credentials::Credentials;
 use crate::pages::Walk;
-use crate::request::{Prepared, host, invalid};
+use crate::request::{Prepared, Sender, host, invalid};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Compiled, CompiledTool};
 use clawbridge_outbound::{Clients, USER_AGENT};
@@ -28,7 +28,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What a call of `tool`, one of `config`, with `input` by the task `task` would send first, at `now`. Reads no secret and sends nothing.
+    /// What a call of `tool`, one of `config`, with `input` for `sender` would send first, at `now`. Reads no secret and sends nothing.
     ///
     /// # Errors
     /// As far as they can be known without: what of the input does not fit, or an address that may not be called.
@@ -37,12 +37,12 @@ impl Plan {
         deployment: &Deployment,
         tool: &CompiledTool,
         input: &Value,
-        task: &str,
+        sender: &Sender<'_>,
         now: Timestamp,
     ) -> Result<Plan, TaskError> {
         check_input(tool, input)?;
         let clients = Clients::new(config.clone());
-        let mut prepared = Prepared::new(&clients, &deployment.bridge_url, tool, input, task)?;
+        let mut prepared = Prepared::new(&clients, &deployment.bridge_url, tool, input, sender)?;
         if let Some((declared, programs)) = paged(tool) {
             let walk = Walk::new(declared, programs, tool.tool().graphql.is_some());
             prepared = walk.request(&prepared, &walk.first()).map_err(invalid)?;
@@ -83,17 +83,25 @@ mod tests {
     use super::*;
     use clawbridge_config::check;
     use clawbridge_tasks::Code;
+    use clawbridge_trace::TraceContext;
     use serde_json::json;
 
     const NOW: Timestamp = Timestamp::from_millis(1_763_696_400_000);
 
     fn plan(tool: &str, input: &Value) -> Result<Plan, TaskError> {
+        let deployment = Deployment { bridge_url: "".into(), secret_prefix: "clawbridge".into(), upstreams: None };
+        let config = config(tool);
+        Plan::new(&config, &deployment, config.tool("t").expect("a tool"), input, &sender(), NOW)
+    }
+
+    fn config(tool: &str) -> Arc<Compiled> {
         let text = format!("[tools.t]\nurl = \"https://a.example/v1/{{id}}?x=1\"\n{tool}\n");
         let (config, diagnostics) = check(&text);
-        let config = config.unwrap_or_else(|| panic!("{diagnostics:?}")).compile().expect("a configuration");
-        let deployment = Deployment { bridge_url: "".into(), secret_prefix: "clawbridge".into(), upstreams: None };
-        let config = Arc::new(config);
-        Plan::new(&config, &deployment, config.tool("t").expect("a tool"), input, "task_1", NOW)
+        Arc::new(config.unwrap_or_else(|| panic!("{diagnostics:?}")).compile().expect("a configuration"))
+    }
+
+    fn sender() -> Sender<'static> {
+        Sender { task: "task_1", step: Some(TraceContext::begin(1).attempt("task_1", 1)), callback: None }
     }
 
     fn header<'a>(plan: &'a Plan, name: &str) -> &'a str {
@@ -114,11 +122,50 @@ mod tests {
             ("content-type", "application/json"),
             ("host", "a.example"),
             ("idempotency-key", "task_1"),
+            ("traceparent", "00-00000000000000000000000000000001-SPAN-01"),
             ("user-agent", USER_AGENT),
             ("x-api-version", "2026-01-01"),
         ];
-        assert_eq!(plan.headers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let span = TraceContext::begin(1).attempt("task_1", 1).span_id().expect("a step").to_string();
+        let expected = expected.map(|(name, value)| (name, value.replace("SPAN", &span)));
+        assert_eq!(plan.headers, expected.map(|(name, value)| (name.to_owned(), value)));
         assert!(plan.secrets.is_empty());
+    }
+
+    #[test]
+    fn a_request_says_its_trace_unless_the_tool_does_or_does_not_want_it() {
+        let said = |more: &str| {
+            let plan = plan(&format!("method = \"GET\"\n{more}"), &json!({"id": 1})).expect("a plan");
+            let values = plan.headers.into_iter().filter(|(name, _)| name == "traceparent");
+            values.map(|(_, value)| value).collect::<Vec<String>>()
+        };
+        let ours = TraceContext::begin(1).attempt("task_1", 1).to_string();
+        assert_eq!(said(""), std::slice::from_ref(&ours));
+        assert_eq!(said("trace = true"), [ours]);
+        assert_eq!(said("trace = false"), [""; 0]);
+        assert_eq!(said("headers = { TraceParent = \"mine\" }"), ["mine"]);
+        assert_eq!(said("headers = { traceparent = \"{theirs?}\" }"), [""; 0]);
+        assert_eq!(said("trace = false\nheaders = { traceparent = \"mine\" }"), ["mine"]);
+        assert_eq!(said("auth = { secret = \"clawbridge/tools/a\", header = \"traceparent\" }"), ["[redacted]"]);
+    }
+
+    #[test]
+    fn what_is_signed_is_the_same_with_and_without_a_trace() {
+        let over = "scheme = \"standard-webhooks\", secret = \"clawbridge/tools/a\"";
+        for sign in
+            [over, "secret = \"clawbridge/tools/a\", header = \"X-S\", over = \"{method}{path}{query}{host}{body}\""]
+        {
+            let signatures = [true, false].map(|trace| {
+                let config = config(&format!("method = \"POST\"\nsign = {{ {sign} }}\ntrace = {trace}"));
+                let tool = config.tool("t").expect("a tool");
+                let prepared = Prepared::new(&Clients::new(config.clone()), "", tool, &json!({"id": 1}), &sender());
+                let complete =
+                    prepared.expect("a request").with(tool, &Credentials::stand_ins(tool), NOW).expect("a signature");
+                assert_eq!(complete.headers.contains_key("traceparent"), trace);
+                complete.signature.expect("a signature")
+            });
+            assert_eq!(signatures[0], signatures[1], "{sign}");
+        }
     }
 
     #[test]

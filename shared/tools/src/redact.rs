@@ -25,6 +25,8 @@ pub(crate) const REDACTED: &str = "[redacted]";
 pub struct Redaction {
     /// The longest first, so that `user:password` goes as one.
     secrets: Vec<String>,
+    /// One is too short to be looked for.
+    is_blind: bool,
 }
 
 impl fmt::Debug for Redaction {
@@ -48,6 +50,7 @@ impl Redaction {
     /// Removes this one too.
     pub(crate) fn add(&mut self, secret: &str) {
         if secret.len() < SHORTEST_SECRET {
+            self.is_blind |= !secret.is_empty();
             return;
         }
         let encoded = [STANDARD.encode(secret), URL_SAFE.encode(secret)];
@@ -58,6 +61,11 @@ impl Redaction {
             }
         }
         self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    }
+
+    /// Whether there is a credential that cannot be told from other text, and so is left wherever it stands.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.is_blind
     }
 
     /// `text` without them.
@@ -256,6 +264,8 @@ mod tests {
         assert_eq!(redaction.text("alice:hunter22 hunter22 short"), "[redacted] [redacted] short");
         assert_eq!(format!("{redaction:?}"), "Redaction(of 6)");
         assert_eq!(Redaction::default().text("hunter22"), "hunter22");
+        let blind = |secrets: &[&str]| Redaction::of(secrets.iter().copied()).is_blind();
+        assert_eq!([blind(&[]), blind(&["", "hunter22"]), blind(&["hunter22", "short"])], [false, false, true]);
     }
 
     #[test]

@@ -8,10 +8,25 @@ use clawbridge_clock::Timestamp;
 use clawbridge_config::{Auth, Carrier, CompiledSign, CompiledTool, Effect, Sign, SignedParts};
 use clawbridge_outbound::{Clients, Via, unusable};
 use clawbridge_tasks::{Class, Code, TaskError};
+use clawbridge_trace::TraceContext;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::Value;
 use std::fmt::Write as _;
+
+/// Which trace a request belongs to (<https://www.w3.org/TR/trace-context/>).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What a call is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// The task's id, which is the request's as well.
+    pub task: &'a str,
+    /// The attempt as a step of the task's trace; what is sent of it is `traceparent`, unless the tool says otherwise.
+    pub step: Option<TraceContext>,
+    /// The address at which the upstream may answer later. It lets whoever has it answer, so it is told as little as a credential.
+    pub callback: Option<&'a str>,
+}
 
 /// A request, complete but for what its secrets add.
 #[derive(Clone, Debug)]
@@ -36,7 +51,7 @@ pub(crate) struct Complete {
 }
 
 impl Prepared {
-    /// The request of `tool` for `input`, by the task `id`, over `clients`; `bridge_url` is where `bridge:` leads.
+    /// The request of `tool` for `input`, by `sender`, over `clients`; `bridge_url` is where `bridge:` leads.
     ///
     /// # Errors
     /// What of the input does not fit, or an address that may not be called.
@@ -45,7 +60,7 @@ impl Prepared {
         bridge_url: &str,
         tool: &CompiledTool,
         input: &Value,
-        id: &str,
+        sender: &Sender<'_>,
     ) -> Result<Prepared, TaskError> {
         let (url, inside) = address(bridge_url, tool, input)?;
         if !inside {
@@ -59,8 +74,8 @@ impl Prepared {
             (false, Effect::Unsafe) => Via::Fresh,
             (false, Effect::Read | Effect::Idempotent | Effect::Keyed) => Via::Shared,
         };
-        let headers = headers(tool, input, body.is_some(), id)?;
-        Ok(Prepared { via, method, url, headers, body, id: id.to_owned() })
+        let headers = headers(tool, input, body.is_some(), sender)?;
+        Ok(Prepared { via, method, url, headers, body, id: sender.task.to_owned() })
     }
 
     /// The request with what `credentials` add to it.
@@ -148,7 +163,7 @@ fn address(bridge_url: &str, tool: &CompiledTool, input: &Value) -> Result<(Url,
     Ok((url, inside))
 }
 
-fn headers(tool: &CompiledTool, input: &Value, has_body: bool, id: &str) -> Result<HeaderMap, TaskError> {
+fn headers(tool: &CompiledTool, input: &Value, has_body: bool, sender: &Sender<'_>) -> Result<HeaderMap, TaskError> {
     let mut headers = HeaderMap::new();
     let accept = match tool.tool().graphql {
         // GraphQL over HTTP, section "Accept": servers that know the newer type answer with statuses that mean something.
@@ -166,8 +181,17 @@ fn headers(tool: &CompiledTool, input: &Value, has_body: bool, id: &str) -> Resu
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     }
     if let Some(name) = &tool.tool().idempotency_header {
-        let (name, value) = header_pair(name, id)?;
+        let (name, value) = header_pair(name, sender.task)?;
         headers.insert(name, value);
+    }
+    let is_declared = tool.tool().headers.keys().any(|name| name.eq_ignore_ascii_case(TRACEPARENT.as_str()));
+    if tool.tool().trace
+        && !is_declared
+        && let Some(value) = sender.step.and_then(|step| step.traceparent())
+    {
+        let (name, value) = header_pair(TRACEPARENT.as_str(), &value)?;
+        // A header that carries something else under this name keeps it.
+        headers.entry(name).or_insert(value);
     }
     Ok(headers)
 }

@@ -194,6 +194,7 @@ fn arrivals(rng: &mut Rng, tools: &BTreeMap<String, Tool>) -> Vec<Arrival> {
                     origin: Origin::Route { event: format!("evt_{event}"), route: route.to_string() },
                     input: json!({"n": if one_in(rng, 4) { 1 } else { 0 }}),
                     hops: 0,
+                    trace: None,
                     seat,
                 }
             })

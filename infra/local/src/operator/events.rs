@@ -82,6 +82,7 @@ async fn show(reached: &Reached, id: &str, json: bool) -> Result<(), Failure> {
     view["repeats"] = json!(event.repeats);
     view["hops"] = json!(event.hops);
     view["request_id"] = json!(event.nonce);
+    view["trace_id"] = json!(event.trace.map(|trace| trace.trace_id().to_string()));
     if json {
         print_json(&view);
         return Ok(());
@@ -92,6 +93,9 @@ async fn show(reached: &Reached, id: &str, json: bool) -> Result<(), Failure> {
     say!("delivery  {}", event.delivery_id);
     say!("received  {}", event.received_at);
     say!("repeats   {}", event.repeats);
+    if let Some(trace) = event.trace {
+        say!("trace     {}", trace.trace_id());
+    }
     say!("body      {} bytes", event.body.len());
     say!("{}", serde_json::to_string_pretty(&view["body"]).unwrap_or_default());
     Ok(())

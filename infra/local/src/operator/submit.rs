@@ -22,7 +22,8 @@ pub(super) async fn submit(reached: &Reached, args: SubmitArgs, json: bool) -> R
     let version = reached.registry.current().await;
     let version = version.map_err(|error| unreachable("CONFIG_UNAVAILABLE", &error.to_string()))?;
     let priority = if args.background { Priority::Background } else { Priority::Interactive };
-    let request = Request { tool: args.tool, input, key: args.key, submitter: SUBMITTER.to_owned(), priority };
+    let (submitter, trace) = (SUBMITTER.to_owned(), random::trace());
+    let request = Request { tool: args.tool, input, key: args.key, submitter, priority, trace };
     let submission =
         prepare(&version.config, request, &random::idempotency_key()).map_err(|refusal| match refusal {
             Refusal::UnknownTool { .. } => Failure::not_found(refusal.code(), refusal.to_string()),

@@ -85,6 +85,7 @@ fn brief(task: &Record) -> Value {
 /// The record, for scripts.
 pub(super) fn whole(task: &Record) -> Value {
     let mut whole = json!(task);
+    whole["trace_id"] = json!(task.trace.map(|trace| trace.trace_id().to_string()));
     for name in ["created_at", "updated_at", "lease_until", "retry_at", "expires_at"] {
         if let Some(millis) = whole[name].as_i64() {
             whole[name] = json!(Timestamp::from_millis(millis).rfc3339());
@@ -106,6 +107,9 @@ async fn show(reached: &Reached, id: &str, json: bool) -> Result<(), Failure> {
         Some(Origin::Route { event, route }) => say!("event     {event} through route {route}"),
         Some(Origin::Submitter { submitter }) => say!("submitted by {submitter}"),
         None => {}
+    }
+    if let Some(trace) = task.trace {
+        say!("trace     {}", trace.trace_id());
     }
     say!("state     {}", task.state.as_str());
     if let Some(at) = task.retry_at {

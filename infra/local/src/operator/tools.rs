@@ -6,6 +6,7 @@ use super::table;
 use crate::cli::{Global, ToolCallArgs, ToolsCommand};
 use crate::failure::Failure;
 use crate::out::say;
+use crate::random;
 use crate::stack::LedTo;
 use crate::upstreams::{Opened, Running, Tools, WayOut};
 use clawbridge_aws::{Environment, sdk_config};
@@ -14,7 +15,7 @@ use clawbridge_config::{Carrier, Compiled, CompiledTool, Effect, Tool, check};
 use clawbridge_journal::Level;
 use clawbridge_secrets::{Ages, Secrets};
 use clawbridge_tasks::{Class, Code, TaskError};
-use clawbridge_tools::{Called, Caller, Deployment, Plan, StandIns, Upstreams};
+use clawbridge_tools::{Called, Caller, Deployment, Plan, Sender, StandIns, Upstreams};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::Path;
@@ -129,6 +130,9 @@ fn show(compiled: &CompiledTool, json: bool) {
         say!("key       in {header}: {}", tool.idempotency_key.as_deref().unwrap_or("event and route"));
     }
     say!("bounds    {}, {} attempts, answers of {}", tool.timeout, tool.attempts, tool.max_response);
+    if !tool.trace {
+        say!("trace     not told");
+    }
     if let Some(pages) = &tool.pages {
         say!("pages     by {}, {} at most, {} items at most", pages.kind, pages.max, pages.max_items);
     }
@@ -168,9 +172,10 @@ async fn call(global: &Global, args: &ToolCallArgs) -> Result<(), Failure> {
     let read = Configuration::read(global, args.file.as_deref()).await?;
     let tool = tool(&read.config, &args.name)?;
     let id = args.key.clone().unwrap_or_else(|| format!("call_{:024x}", fastrand::u128(..) >> 32));
+    let sender = Sender { task: &id, step: Some(random::trace().attempt(&id, 1)), callback: None };
     if args.dry_run {
         let deployment = deployment(read.reached.as_ref());
-        let plan = Plan::new(&read.config, &deployment, tool, &input, &id, Timestamp::now());
+        let plan = Plan::new(&read.config, &deployment, tool, &input, &sender, Timestamp::now());
         let plan = plan.map_err(|error| refused(&error))?;
         if global.json {
             print_json(&plan)
@@ -208,7 +213,7 @@ async fn call(global: &Global, args: &ToolCallArgs) -> Result<(), Failure> {
     };
     let caller = Caller::new(read.config.clone(), secrets, Deployment { upstreams, ..deployment });
     let started = Instant::now();
-    let called = caller.call(tool, &input, &id, LONGEST).await;
+    let called = caller.call(tool, &input, &sender, LONGEST).await;
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if global.json {
         print_json(&document(&args.name, &called, ms));

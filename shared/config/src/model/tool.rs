@@ -58,6 +58,9 @@ pub struct Tool {
     /// How many attempts a task has, the first included.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
+    /// Whether its requests say which trace they belong to (`traceparent`).
+    #[serde(default = "default_trace", skip_serializing_if = "Clone::clone")]
+    pub trace: bool,
     /// What a repeated request does.
     pub effect: Effect,
     /// The header in which the API takes an idempotency key.
@@ -96,6 +99,10 @@ pub struct Tool {
     /// The JSON Schema of the output, which is the result. `None`: anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
+}
+
+fn default_trace() -> bool {
+    true
 }
 
 pub(crate) fn default_attempts() -> u32 {
