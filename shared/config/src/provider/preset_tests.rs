@@ -108,7 +108,7 @@ fn a_document_has_the_last_word() {
 
     let jwt = read(&ready(
         "salesforce",
-        "grant = \"jwt_bearer\"\njwt = { audience = \"https://test.salesforce.com\" }\nparameters = { host = \"acme.my\" }",
+        "grant = \"jwt_bearer\"\njwt = { key_id = \"k\" }\nparameters = { host = \"acme.my\", audience = \"test\" }",
     ));
     let jwt = jwt.for_account(&map(&[("username", "ops+bridge@acme.example")])).unwrap();
     let claims = jwt.jwt.unwrap();
@@ -129,4 +129,15 @@ fn a_stored_document_is_not_filled_in_again() {
     assert_eq!(Config::from_json(sent.as_bytes()), Ok(config));
     let unknown = r#"{"providers": {"p": {"use": "x"}}}"#;
     assert_eq!(Config::from_json(unknown.as_bytes()).unwrap_err()[0].code, Code::InvalidValue);
+}
+
+#[test]
+fn people_are_told_about_every_ready_made_declaration() {
+    let table = include_str!("../../../../docs/providers.md");
+    for preset in presets() {
+        let row = table.lines().find(|line| line.starts_with(&format!("| `{}` |", preset.name)));
+        let row = row.unwrap_or_else(|| panic!("docs/providers.md has no row for {}", preset.name));
+        assert_eq!(row.matches(" | ").count(), 7, "{row}");
+        assert!(preset.sources.iter().any(|page| row.contains(page.split("/blob/").next().unwrap())), "{row}");
+    }
 }
