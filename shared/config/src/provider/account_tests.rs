@@ -38,7 +38,7 @@ fn an_accounts_values_cannot_change_where_a_secret_goes() {
 
 proptest! {
     #[test]
-    fn a_filled_in_address_keeps_its_host(value in "\\PC{0,20}") {
+    fn a_filled_in_address_keeps_its_host(value in "[a-c.@:/?#-]{1,6}") {
         let shopify = read(&ready("shopify", ""));
         if let Ok(filled) = shopify.for_account(&map(&[("shop", &value)])) {
             let url = filled.token_url.unwrap();
