@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
-    USER_AGENT,
+    CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -53,19 +53,19 @@ impl WebSockets {
         let shared = &self.shared;
         let accept = match check(&parts) {
             Ok(accept) => accept,
-            Err(refused) => return Handshake::refused(refused, Outcome::Refused),
+            Err(status) => return Handshake::refused(not_a_handshake(status), Outcome::Refused),
         };
         let now = shared.clock.now();
         if !shared.new_connections.admit(shared.limits.new_connections, now) {
             return Handshake::refused(message(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"), Outcome::Refused);
         }
         let header = |name| parts.headers.get(name).map(|value: &HeaderValue| text(value.as_bytes()));
-        let host = header(&http::header::HOST).unwrap_or_else(|| shared.api.domain_name.clone());
+        let host = header(&HOST).unwrap_or_else(|| shared.api.domain_name.clone());
         let domain = domain_name(&host).to_owned();
         let (connection, outgoing) = Connection::new(new_id(), domain, source_ip, header(&USER_AGENT), now);
         let protocol = match shared.ask(&connection, &parts, port, request_id).await {
             Ok(protocol) => protocol,
-            Err((response, outcome)) => return Handshake::refused(response, outcome),
+            Err(refused) => return Handshake::refused(refused.response(&connection.id, request_id), refused.outcome),
         };
         let connection = Arc::new(connection);
         shared.open(&connection);
@@ -87,7 +87,7 @@ impl Shared {
         parts: &Parts,
         port: u16,
         request_id: &str,
-    ) -> Result<Option<HeaderValue>, (Response<Bytes>, Outcome)> {
+    ) -> Result<Option<HeaderValue>, NotConnected> {
         // Without an integration everybody may.
         let Some(function) = self.routes.get(CONNECT).cloned() else { return Ok(None) };
         let now = SystemTime::now();
@@ -100,32 +100,46 @@ impl Shared {
             // Nobody waits any longer when the time is up or the client has left.
             let _unheard = answered.send(function.call(payload, Uuid::new_v4().to_string(), now).await);
         });
-        let failed = |status, text: &str, outcome| {
-            let mut response = Response::new(Bytes::from(error_body(text, &connection.id, request_id)));
-            *response.status_mut() = status;
-            response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            Err((response, outcome))
-        };
-        let error = "Internal server error";
+        let failed = |outcome| Err(NotConnected::failed(StatusCode::BAD_GATEWAY, "Internal server error", outcome));
         match tokio::time::timeout(self.limits.integration_time, answer).await {
             Err(_elapsed) => {
-                failed(StatusCode::GATEWAY_TIMEOUT, "Endpoint request timed out", Outcome::IntegrationTimeout)
+                let (status, text) = (StatusCode::GATEWAY_TIMEOUT, "Endpoint request timed out");
+                Err(NotConnected::failed(status, text, Outcome::IntegrationTimeout))
             }
             Ok(Err(_cut)) => {
-                let cut = InvokeError::Failed("it was stopped at the shutdown".to_owned());
-                failed(StatusCode::BAD_GATEWAY, error, Outcome::Invocation(cut))
+                failed(Outcome::Invocation(InvokeError::Failed("it was stopped at the shutdown".to_owned())))
             }
-            Ok(Ok(Err(failure))) => failed(StatusCode::BAD_GATEWAY, error, Outcome::Invocation(failure)),
+            Ok(Ok(Err(failure))) => failed(Outcome::Invocation(failure)),
             Ok(Ok(Ok(answer))) => match Answer::read(&answer) {
-                Err(malformed) => failed(StatusCode::BAD_GATEWAY, error, Outcome::Malformed(malformed)),
+                Err(malformed) => failed(Outcome::Malformed(malformed)),
                 Ok(Answer { status, protocol }) if status.is_success() => Ok(protocol),
-                Ok(Answer { status, .. }) => {
-                    let mut response = Response::new(Bytes::new());
-                    *response.status_mut() = status;
-                    Err((response, Outcome::Answered))
-                }
+                Ok(Answer { status, .. }) => Err(NotConnected { status, text: None, outcome: Outcome::Answered }),
             },
         }
+    }
+}
+
+/// Why a client is not connected after its `$connect`.
+struct NotConnected {
+    status: StatusCode,
+    /// The gateway's own words, where the function did not decide.
+    text: Option<&'static str>,
+    outcome: Outcome,
+}
+
+impl NotConnected {
+    fn failed(status: StatusCode, text: &'static str, outcome: Outcome) -> Self {
+        Self { status, text: Some(text), outcome }
+    }
+
+    fn response(&self, connection_id: &str, request_id: &str) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = self.status;
+        if let Some(text) = self.text {
+            *response.body_mut() = Bytes::from(error_body(text, connection_id, request_id));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        response
     }
 }
 
@@ -178,20 +192,26 @@ impl Rate {
     }
 }
 
-/// The `Sec-WebSocket-Accept` of a handshake that may be completed (RFC 6455, 4.2.1 and 4.2.2).
-fn check(parts: &Parts) -> Result<HeaderValue, Response<Bytes>> {
+/// The `Sec-WebSocket-Accept` of a handshake that may be completed (RFC 6455, 4.2.1 and 4.2.2), else the status to refuse it with.
+fn check(parts: &Parts) -> Result<HeaderValue, StatusCode> {
     if parts.headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        let mut response = message(StatusCode::UPGRADE_REQUIRED, "Upgrade Required");
-        response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return Err(response);
+        return Err(StatusCode::UPGRADE_REQUIRED);
     }
     let key = parts.headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     let whole = STANDARD.decode(key).is_ok_and(|key| key.len() == 16);
     if parts.method != Method::GET || parts.version != Version::HTTP_11 || !whole {
-        return Err(message(StatusCode::BAD_REQUEST, "Bad Request"));
+        return Err(StatusCode::BAD_REQUEST);
     }
     let digest = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
-    HeaderValue::from_str(&STANDARD.encode(digest)).map_err(|_| message(StatusCode::BAD_REQUEST, "Bad Request"))
+    HeaderValue::from_str(&STANDARD.encode(digest)).map_err(|_| StatusCode::BAD_REQUEST)
+}
+
+fn not_a_handshake(status: StatusCode) -> Response<Bytes> {
+    let mut response = message(status, status.canonical_reason().unwrap_or_default());
+    if status == StatusCode::UPGRADE_REQUIRED {
+        response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
+    response
 }
 
 fn switching_protocols(accept: &HeaderValue, protocol: Option<HeaderValue>) -> Response<Bytes> {
@@ -246,7 +266,7 @@ mod tests {
         ];
         for (request, status) in cases {
             let (parts, ()) = request.body(()).unwrap().into_parts();
-            assert_eq!(check(&parts).unwrap_err().status(), status, "{parts:?}");
+            assert_eq!(check(&parts).unwrap_err(), status, "{parts:?}");
         }
     }
 
