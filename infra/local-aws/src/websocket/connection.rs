@@ -26,48 +26,62 @@ pub(super) enum Outgoing {
 }
 
 impl Outgoing {
+    /// What it counts for in the buffer. Not nothing, even if it is empty.
     fn size(&self) -> usize {
+        /// The longest header of a frame that is not masked (RFC 6455, 5.2).
+        const HEADER: usize = 10;
         match self {
-            Self::Message(data) | Self::Pong(data) => data.len(),
-            Self::Close(_) => 0,
+            Self::Message(data) | Self::Pong(data) => data.len().saturating_add(HEADER),
+            Self::Close(_) => HEADER,
         }
     }
+}
+
+/// Who ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// The client sent a close frame, and nothing more.
+    Client,
+    Gateway,
+    /// Neither: the socket is gone.
+    Loss,
 }
 
 /// How a connection ended, as `$disconnect` tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ending {
+    by: By,
     pub(super) code: u16,
     pub(super) reason: Cow<'static, str>,
 }
 
 impl Ending {
     /// Idle for too long, open for too long, or the server stops.
-    pub(super) const GOING_AWAY: Self = Self::new(1001, "Going away");
+    pub(super) const GOING_AWAY: Self = Self::new(By::Gateway, 1001, "Going away");
     /// By the management API; code and reason as seen on AWS.
-    pub(super) const DELETED: Self = Self::new(1000, "Connection Closed Normally");
+    pub(super) const DELETED: Self = Self::new(By::Gateway, 1000, "Connection Closed Normally");
     /// Without a close frame.
-    const ABNORMAL: Self = Self::new(1006, "Connection Closed Abnormally");
+    const ABNORMAL: Self = Self::new(By::Loss, 1006, "Connection Closed Abnormally");
     /// With a close frame without a code; code and reason as seen on AWS.
-    const NO_STATUS: Self = Self::new(1005, "Client-side close frame status not set");
+    const NO_STATUS: Self = Self::new(By::Client, 1005, "Client-side close frame status not set");
 
-    const fn new(code: u16, reason: &'static str) -> Self {
-        Self { code, reason: Cow::Borrowed(reason) }
+    const fn new(by: By, code: u16, reason: &'static str) -> Self {
+        Self { by, code, reason: Cow::Borrowed(reason) }
     }
 
     /// The close frame to end with, unless there is nobody to read it.
     fn frame(&self) -> Option<Outgoing> {
-        match self.code {
-            1006 => None,
-            1005 => Some(Outgoing::Close(None)),
-            code => Some(Outgoing::Close(Some((code, self.reason.clone())))),
+        match (self.by, self.code) {
+            (By::Loss, _) => None,
+            (_, 1005) => Some(Outgoing::Close(None)),
+            (_, code) => Some(Outgoing::Close(Some((code, self.reason.clone())))),
         }
     }
 }
 
 impl From<Refusal> for Ending {
     fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.code, refusal.reason)
+        Self::new(By::Gateway, refusal.code, refusal.reason)
     }
 }
 
@@ -123,11 +137,11 @@ impl Connection {
 
     /// Queues a message. One message is taken however large it is if nothing else waits.
     pub(super) fn send(&self, data: Bytes, buffer: usize) -> Result<(), SendError> {
-        let queued = self.queued.load(Ordering::Relaxed);
-        if queued > 0 && queued.saturating_add(data.len()) > buffer {
+        let (queued, message) = (self.queued.load(Ordering::Relaxed), Outgoing::Message(data));
+        if queued > 0 && queued.saturating_add(message.size()) > buffer {
             return Err(SendError::Full);
         }
-        self.put(Outgoing::Message(data))
+        self.put(message)
     }
 
     /// Ends the connection when what was taken before is out.
@@ -146,8 +160,9 @@ impl Connection {
 
     /// Queues a pong, unless the client does not read: RFC 6455 (5.5.3) lets pings go unanswered for the sake of later ones.
     fn pong(&self, payload: Bytes, buffer: usize) {
-        if self.queued.load(Ordering::Relaxed).saturating_add(payload.len()) <= buffer {
-            let _ended = self.put(Outgoing::Pong(payload));
+        let pong = Outgoing::Pong(payload);
+        if self.queued.load(Ordering::Relaxed).saturating_add(pong.size()) <= buffer {
+            let _ended = self.put(pong);
         }
     }
 
@@ -193,11 +208,13 @@ async fn converse(
         () = overdue(connection, shared.limits.close_time) => Ending::DELETED,
     };
     connection.close(&ending);
-    let heard = ending != Ending::ABNORMAL;
+    let by = ending.by;
     shared.ended(connection, ending);
-    if heard {
+    if by != By::Loss {
         // A client that does not read keeps nobody waiting for longer than this.
         let _cut = tokio::time::timeout(shared.limits.close_time, writing).await;
+    }
+    if by == By::Gateway {
         discard(&mut reader, shared.limits.close_time).await;
     }
 }
@@ -239,7 +256,9 @@ async fn read(shared: &Arc<Shared>, connection: &Arc<Connection>, reader: &mut R
             }
             Ok(Some(Incoming::Pong)) => {}
             Ok(Some(Incoming::Close(None))) => return Ending::NO_STATUS,
-            Ok(Some(Incoming::Close(Some((code, reason))))) => return Ending { code, reason: reason.into() },
+            Ok(Some(Incoming::Close(Some((code, reason))))) => {
+                return Ending { by: By::Client, code, reason: reason.into() };
+            }
             Ok(None) => match reader.read_buf(decoder.buffer()).await {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return Ending::ABNORMAL,
@@ -298,5 +317,38 @@ async fn expired(shared: &Shared, connection: &Connection) {
             return;
         }
         shared.clock.sleep_until(at).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> (Connection, mpsc::UnboundedReceiver<Outgoing>) {
+        Connection::new("id".to_owned(), "localhost".to_owned(), IpAddr::from([127, 0, 0, 1]), None, 0)
+    }
+
+    #[test]
+    fn one_message_is_always_taken_and_more_while_they_fit() {
+        let (connection, outgoing) = connection();
+        let send = |size| connection.send(Bytes::from(vec![b'a'; size]), 100);
+        assert_eq!(send(1000), Ok(()));
+        assert_eq!(send(1), Err(SendError::Full));
+        connection.queued.store(40, Ordering::Relaxed);
+        assert_eq!((send(51), send(50), send(0)), (Err(SendError::Full), Ok(()), Err(SendError::Full)));
+        drop(outgoing);
+        connection.queued.store(0, Ordering::Relaxed);
+        assert_eq!(send(1), Err(SendError::Gone));
+    }
+
+    #[test]
+    fn pings_of_a_client_that_does_not_read_do_not_pile_up() {
+        let (connection, mut outgoing) = connection();
+        (0..1000).for_each(|_| connection.pong(Bytes::new(), 100));
+        let mut pongs = 0;
+        while outgoing.try_recv().is_ok() {
+            pongs += 1;
+        }
+        assert_eq!(pongs, 10);
     }
 }

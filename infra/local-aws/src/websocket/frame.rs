@@ -10,6 +10,8 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 /// The largest payload of a control frame (RFC 6455, 5.5).
 const MAX_CONTROL: u64 = 125;
+/// How many bytes are read at once, at least.
+const READ: usize = 4096;
 
 /// What a client sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,7 @@ impl Decoder {
 
     /// Where the client's bytes go.
     pub(super) fn buffer(&mut self) -> &mut BytesMut {
+        self.buffer.reserve(READ);
         &mut self.buffer
     }
 

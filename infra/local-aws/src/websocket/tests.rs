@@ -517,6 +517,9 @@ async fn connections_are_cut_when_they_were_idle_or_open_for_too_long() {
     let going_away = || (1001, "Going away".to_owned());
     let (mut idle, _) = stack.connect().await;
     clock.advance(minutes(9));
+    // No activity, though it is answered.
+    idle.send(Message::Ping(Bytes::new())).await.unwrap();
+    assert_eq!(receive(&mut idle).await, Message::Pong(Bytes::new()));
     let (mut busy, busy_id) = stack.connect().await;
     clock.advance(minutes(1));
     assert_eq!(closed(&mut idle).await, Some(going_away()));
