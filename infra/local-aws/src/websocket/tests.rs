@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::*;
 use crate::clock::ManualClock;
 use crate::gateway::{Drained, Gateway, Invocation, InvokeError, MalformedAnswer};
-use crate::{LocalAws, State};
+use crate::{LocalAws, State, gateway};
 
 /// Nothing in these tests takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -71,6 +71,10 @@ struct Stack {
 
 /// An API at `responses` whose other routes than those of `configure` record their events.
 async fn start(configure: impl FnOnce(WebSocketApi) -> WebSocketApi) -> Stack {
+    start_within(gateway::Limits::default(), configure).await
+}
+
+async fn start_within(limits: gateway::Limits, configure: impl FnOnce(WebSocketApi) -> WebSocketApi) -> Stack {
     let (record, events) = mpsc::unbounded_channel();
     let log = Arc::new(Mutex::new(Vec::new()));
     let lines = Arc::clone(&log);
@@ -87,7 +91,8 @@ async fn start(configure: impl FnOnce(WebSocketApi) -> WebSocketApi) -> Stack {
     let public = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let http = answering(r#"{"statusCode":200,"body":"over HTTP"}"#);
-    let gateway = Gateway::new(Api::default()).route("ANY /{path+}", http).unwrap().websockets(sockets.clone());
+    let gateway =
+        Gateway::new(Api::default()).route("ANY /{path+}", http).unwrap().websockets(sockets.clone()).limits(limits);
     let served = tokio::spawn(gateway.serve(listener, async { drop(stopped.await) }));
 
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -502,7 +507,12 @@ async fn a_client_that_does_not_read_fills_its_buffer_and_loses_nothing_that_was
     }
     stack.post(&id, "again").await.unwrap();
     assert_eq!(receive(&mut socket).await, Message::text("again"));
-    while stack.post(&id, vec![b'x'; 100_000]).await.is_ok() {}
+    // Refused time after time, it is really stuck: the sockets' own buffers are full too.
+    let mut refused_in_a_row = 0;
+    while refused_in_a_row < 50 {
+        let posted = stack.post(&id, vec![b'x'; 100_000]).await;
+        refused_in_a_row = if posted.is_ok() { 0 } else { refused_in_a_row + 1 };
+    }
     // Nor does it keep anybody waiting when it has to go.
     stack.sdk.delete_connection().connection_id(&id).send().await.unwrap();
     assert_eq!(stack.disconnected().await.0, 1000);
@@ -691,4 +701,21 @@ async fn a_shutdown_says_goodbye_and_lets_invocations_end() {
     assert!(!stack.served.is_finished());
     go.notify_one();
     assert_eq!(in_time(stack.served).await.unwrap(), Drained { connections_cut: 0, invocations_cut: 0 });
+}
+
+#[tokio::test]
+async fn a_shutdown_cuts_an_invocation_that_does_not_end_in_time_and_counts_it() {
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let endless = function(move |_| {
+        started.send(()).unwrap();
+        Box::pin(std::future::pending())
+    });
+    let limits = gateway::Limits { drain_time: Duration::from_millis(50), ..gateway::Limits::default() };
+    let mut stack = start_within(limits, |api| api.route("$default", endless).unwrap()).await;
+    let (mut socket, _id) = stack.connect().await;
+    send(&mut socket, "x").await;
+    in_time(starts.recv()).await.unwrap();
+    drop(socket);
+    assert_eq!(stack.disconnected().await.0, 1006);
+    assert_eq!(stack.stopped().await, Drained { connections_cut: 0, invocations_cut: 1 });
 }
