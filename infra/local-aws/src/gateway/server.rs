@@ -106,6 +106,8 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.headers_time)
+        // Who sends a whole request and leaves has sent it: without this, its end can overtake the invocation.
+        .half_close(true)
         // Beyond this hyper answers 431 by itself; the published limit is checked on what it has read.
         .max_buf_size((limits.headers * 4).max(16 * 1024))
         .serve_connection(TokioIo::new(stream), service)
