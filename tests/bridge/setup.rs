@@ -124,11 +124,16 @@ async fn a_tools_secret_is_set_where_tools_may_read_and_nowhere_else() {
     let replaced = bridge.run(&["secret", "set", "clawbridge/tools/crm", "--value", "second"]);
     assert!(replaced.status == 0 && !replaced.out.contains("second"), "{replaced:?}");
     assert_eq!(current_secret(&bridge, "clawbridge/tools/crm").await, "second");
-    for name in ["crm", "clawbridge/crm", "clawbridge/sources/crm", "tools/crm", "clawbridge/tools/"] {
+    for name in
+        ["crm", "clawbridge/crm", "clawbridge/sources/crm", "tools/crm", "clawbridge/tools/", "clawbridge/providers/"]
+    {
         let answer = bridge.run(&["secret", "set", name, "--value", "hidden", "--json"]);
         refused(&answer, "SECRET_NAME");
         assert!(answer.err.contains("clawbridge/tools/") && !answer.err.contains("hidden"), "{answer:?}");
     }
+    let set = bridge.run(&["secret", "set", "clawbridge/providers/crm", "--value", "third"]);
+    assert_eq!(set.status, 0, "{set:?}");
+    assert_eq!(current_secret(&bridge, "clawbridge/providers/crm").await, "third");
     refused(&bridge.run(&["secret", "set", "clawbridge/tools/crm", "--value", "", "--json"]), "SECRET_UNREADABLE");
     refused(&bridge.run_with_input(&["secret", "set", "clawbridge/tools/crm", "--json"], ""), "SECRET_UNREADABLE");
     assert_eq!(current_secret(&bridge, "clawbridge/tools/crm").await, "second");

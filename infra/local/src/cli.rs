@@ -414,7 +414,7 @@ pub(crate) struct SecretArgs {
 pub(crate) enum SecretCommand {
     /// Set a secret that tools name in `auth`.
     Set {
-        /// The secret's full name, for example clawbridge/tools/crm.
+        /// The secret's full name, for example clawbridge/tools/crm or clawbridge/providers/salesforce.
         name: String,
         /// The value [default: read from standard input].
         #[arg(long, value_name = "VALUE")]

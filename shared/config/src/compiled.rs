@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::diagnostic::Diagnostic;
 use crate::document;
 use crate::glob::Glob;
-use crate::model::{Config, Route};
+use crate::model::{Config, Provider, Route};
 
 impl Config {
     /// The document as JSON, in the form of bridge.toml with all defaults filled in.
@@ -83,6 +83,18 @@ impl Compiled {
     #[must_use]
     pub fn tools(&self) -> &BTreeMap<String, CompiledTool> {
         &self.tools
+    }
+
+    /// The OAuth provider of this name, its templates not filled in: [`Provider::for_account`] does that.
+    #[must_use]
+    pub fn provider(&self, name: &str) -> Option<&Provider> {
+        self.config.providers.get(name)
+    }
+
+    /// All OAuth providers, by name.
+    #[must_use]
+    pub fn providers(&self) -> &BTreeMap<String, Provider> {
+        &self.config.providers
     }
 
     /// All routes, in the order of the document.

@@ -145,6 +145,12 @@ codes! {
     InvalidHook = "INVALID_HOOK",
     /// One query parameter from two places.
     ParameterSetTwice = "PARAMETER_SET_TWICE",
+    /// A placeholder of a provider that its parameters do not declare.
+    UndeclaredParameter = "UNDECLARED_PARAMETER",
+    /// A parameter of a provider that stands for nothing.
+    UnusedParameter = "UNUSED_PARAMETER",
+    /// A parameter of an OAuth request that the bridge says itself.
+    ReservedParameter = "RESERVED_PARAMETER",
     /// A key that another setting rules out.
     KeyNotAllowed = "KEY_NOT_ALLOWED",
     /// A GraphQL document that is none, or has not exactly one operation.

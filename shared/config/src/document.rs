@@ -12,6 +12,7 @@ use crate::glob::Glob;
 use crate::limit;
 use crate::model::{Config, Limits, Network, OnParked, Route};
 use crate::node::{Entry, Node};
+use crate::provider;
 use crate::reader::{Fields, Reader, nearest, short};
 use crate::tool;
 use crate::units::{Cidr, CidrError};
@@ -25,6 +26,8 @@ pub const MAX_TOOLS: usize = 256;
 const MAX_ROUTES: usize = 512;
 /// The most logs of deliveries of a document.
 const MAX_CATCH_UPS: usize = 32;
+/// The most OAuth providers of a document.
+const MAX_PROVIDERS: usize = 64;
 /// The most allowed address ranges of a document.
 const MAX_RANGES: usize = 64;
 /// The keys of a route.
@@ -83,7 +86,7 @@ fn finish(mut reader: Reader<'_>, document: &Node) -> (Option<Compiled>, Vec<Dia
 }
 
 fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
-    let fields = reader.table(document, "", &["tools", "routes", "catch_up", "network", "limits"])?;
+    let fields = reader.table(document, "", &["tools", "routes", "catch_up", "providers", "network", "limits"])?;
     let mut tools = BTreeMap::new();
     let mut tool_names = Vec::new();
     if let Some(entry) = fields.entry("tools") {
@@ -131,6 +134,20 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
             catch_up.extend(log.map(|log| (entry.key.clone(), log)));
         }
     }
+    let mut providers = BTreeMap::new();
+    if let Some(entry) = fields.entry("providers")
+        && let Some(table) = reader.any_table(&entry.node, "providers")
+    {
+        if table.entries().len() > MAX_PROVIDERS {
+            let message = format!("there are more than {MAX_PROVIDERS} providers");
+            reader.error(Code::TooLarge, "providers", entry.key_at, message);
+            return None;
+        }
+        for entry in table.entries() {
+            let provider = provider::read(reader, entry, &table.path_of(&entry.key));
+            providers.extend(provider.map(|provider| (entry.key.clone(), provider)));
+        }
+    }
     let network = fields.entry("network").map_or_else(Network::default, |entry| network(reader, entry));
     let limits = fields.entry("limits").map_or_else(Limits::default, |entry| limit::limits(reader, entry));
     limit::resolve(reader, document, &mut tools, &limits);
@@ -138,7 +155,7 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
         tools: tools.iter().map(|(name, tool)| (name.clone(), tool.tool.clone())).collect(),
         routes: routes.iter().map(|route| route.route.clone()).collect(),
         catch_up,
-        providers: BTreeMap::new(),
+        providers,
         network,
         limits,
     };

@@ -39,7 +39,7 @@ pub use model::{
     IssuerCheck, Jwt, Limits, Method, Network, OnParked, PageKind, Pages, Provider, Revocation, Route, SecretEncoding,
     Sign, TimestampUnit, Tls, TokenBody, Tool,
 };
-pub use provider::Lifetime;
+pub use provider::{Lifetime, ParameterError, Preset, presets};
 pub use schema::{MAX_VIOLATIONS, Schema, Violation};
 pub use signed::{SignedParts, SignedTemplate};
 pub use stub::{Asked, Content, Cut, Mismatch, Reply, Script, ScriptedAnswer, When, check_stub};

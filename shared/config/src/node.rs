@@ -150,6 +150,11 @@ fn node(text: &str, value: &toml::Spanned<DeValue<'_>>) -> Node {
 }
 
 impl Text {
+    /// The value alone, for a place where it is not written.
+    pub(crate) fn unwritten(&self) -> Self {
+        Self { value: self.value.clone(), raw: None }
+    }
+
     /// Where in the source, counted from the opening quote, the byte at `offset` of the value was written.
     pub(crate) fn raw_offset(&self, offset: usize) -> usize {
         let Some(raw) = &self.raw else { return 0 };

@@ -59,6 +59,11 @@ impl<'t> Reader<'t> {
         Self { text, diagnostics: Vec::new() }
     }
 
+    /// Whether the document is a text, which a person wrote, rather than JSON.
+    pub(crate) fn has_text(&self) -> bool {
+        self.text.is_some()
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }

@@ -179,7 +179,7 @@ fn joined(headers: &HeaderMap, name: &HeaderName, separator: &str) -> String {
 
 /// A header value as text. RFC 9110 (5.5) leaves bytes above 127 without a meaning: UTF-8 where they are UTF-8, else
 /// ISO-8859-1, which loses nothing. What AWS does with the second kind is not documented.
-fn text(value: &[u8]) -> String {
+pub(crate) fn text(value: &[u8]) -> String {
     std::str::from_utf8(value).map_or_else(|_| value.iter().map(|byte| char::from(*byte)).collect(), ToOwned::to_owned)
 }
 
@@ -200,7 +200,7 @@ fn query_parameters(raw: &str) -> Map<String, Value> {
     parameters.into_iter().map(|(name, values)| (name, Value::String(values.join(",")))).collect()
 }
 
-fn decode_query(text: &str) -> String {
+pub(crate) fn decode_query(text: &str) -> String {
     String::from_utf8_lossy(&percent_decode(text, true).0).into_owned()
 }
 
@@ -229,7 +229,7 @@ fn percent_decode(text: &str, plus_is_space: bool) -> (Vec<u8>, bool) {
 }
 
 /// `Host` without its port: API Gateway's own domains never have one.
-fn domain_name(host: &str) -> &str {
+pub(crate) fn domain_name(host: &str) -> &str {
     match host.rsplit_once(':') {
         // `[::1]:8080` has a port, `[::1]` has none.
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -256,7 +256,7 @@ fn protocol(version: Version) -> &'static str {
 }
 
 /// `21/Nov/2026:03:40:39 +0000`, the form of Apache's common log.
-fn common_log_time(epoch_millis: i64) -> String {
+pub(crate) fn common_log_time(epoch_millis: i64) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     // Only years beyond 9999 have no form; no clock shows them.
     let at = OffsetDateTime::from_unix_timestamp(epoch_millis / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);

@@ -21,11 +21,14 @@ use http::{Request, Response};
 use tokio::net::TcpListener;
 
 pub use event::{Api, EventSource, decode_path, event};
+pub(crate) use event::{common_log_time, decode_query, domain_name, text};
 pub use function::{Function, Invocation, Invoke, InvokeError, MAX_PAYLOAD};
 pub use response::{MalformedAnswer, message};
 pub use routes::RouteError;
 use routes::Routes;
-pub(crate) use server::finish;
+pub(crate) use server::{api_request_id, finish, trace_id};
+
+use crate::websocket::WebSockets;
 
 /// Answers the requests that no route matches, with the target as received. Its body is whole and within the limits.
 pub type Fallback = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
@@ -101,7 +104,7 @@ impl Default for Limits {
 /// How a server ended after its shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that were closed before their response was out.
+    /// Connections that were closed before their response, or a WebSocket's close frame, was out.
     pub connections_cut: usize,
     /// Invocations that were stopped before their end.
     pub invocations_cut: usize,
@@ -113,6 +116,7 @@ pub struct Gateway {
     api: Api,
     routes: Routes,
     fallback: Option<Fallback>,
+    websockets: Option<WebSockets>,
     access_log: Option<AccessLog>,
     limits: Limits,
 }
@@ -127,7 +131,14 @@ impl Gateway {
     /// An API without routes.
     #[must_use]
     pub fn new(api: Api) -> Self {
-        Self { api, routes: Routes::default(), fallback: None, access_log: None, limits: Limits::default() }
+        Self {
+            api,
+            routes: Routes::default(),
+            fallback: None,
+            websockets: None,
+            access_log: None,
+            limits: Limits::default(),
+        }
     }
 
     /// Adds a route: `POST /hooks/{source}`, `ANY /api/{proxy+}` or `$default`.
@@ -143,6 +154,15 @@ impl Gateway {
     #[must_use]
     pub fn fallback(mut self, fallback: Fallback) -> Self {
         self.fallback = Some(fallback);
+        self
+    }
+
+    /// Serves a WebSocket API beside the routes: upgrade requests for its paths are its own. On AWS the two cannot share a domain.
+    ///
+    /// Its connections end with this server, so it is served once.
+    #[must_use]
+    pub fn websockets(mut self, websockets: WebSockets) -> Self {
+        self.websockets = Some(websockets);
         self
     }
 

@@ -39,13 +39,16 @@ struct Shared {
     stopping: watch::Receiver<bool>,
     /// Invocations outlive the connections that caused them, so they are not theirs.
     invocations: Mutex<JoinSet<()>>,
+    /// Connections that are no longer HTTP's.
+    upgraded: Mutex<JoinSet<()>>,
 }
 
 pub(super) async fn serve(gateway: Gateway, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Drained {
     let drain_time = gateway.limits.drain_time;
     let (stop, stopping) = watch::channel(false);
     let port = listener.local_addr().map_or(0, |address| address.port());
-    let shared = Arc::new(Shared { gateway, port, stopping, invocations: Mutex::default() });
+    let shared =
+        Arc::new(Shared { gateway, port, stopping, invocations: Mutex::default(), upgraded: Mutex::default() });
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -65,10 +68,19 @@ pub(super) async fn serve(gateway: Gateway, listener: TcpListener, shutdown: imp
     drop(listener);
     // Receivers live in `shared`; that none listens only means that no connection is left.
     let _heard = stop.send(true);
+    if let Some(websockets) = &shared.gateway.websockets {
+        websockets.stop();
+    }
     let end = Instant::now() + drain_time;
-    let connections_cut = finish(&mut connections, end).await;
+    let mut connections_cut = finish(&mut connections, end).await;
+    // In this order: a request may still become a WebSocket, and a WebSocket's end is an invocation.
+    let mut upgraded = std::mem::take(&mut *shared.upgraded.lock().unwrap_or_else(PoisonError::into_inner));
+    connections_cut += finish(&mut upgraded, end).await;
     let mut invocations = std::mem::take(&mut *shared.invocations.lock().unwrap_or_else(PoisonError::into_inner));
-    let invocations_cut = finish(&mut invocations, end).await;
+    let mut invocations_cut = finish(&mut invocations, end).await;
+    if let Some(websockets) = &shared.gateway.websockets {
+        invocations_cut += websockets.drained(end).await;
+    }
     Drained { connections_cut, invocations_cut }
 }
 
@@ -94,9 +106,12 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.headers_time)
+        // Who sends a whole request and leaves has sent it: without this, its end can overtake the invocation.
+        .half_close(true)
         // Beyond this hyper answers 431 by itself; the published limit is checked on what it has read.
         .max_buf_size((limits.headers * 4).max(16 * 1024))
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     // How a connection ends is the client's business: an error here has no other reader.
     tokio::select! {
@@ -171,6 +186,16 @@ async fn reply(
     let Some(path) = decode_path(parts.uri.path()) else {
         return Reply::hung_up(StatusCode::BAD_REQUEST, "Bad Request");
     };
+    if let Some(websockets) = gateway.websockets.as_ref().filter(|websockets| websockets.takes(&parts, &path)) {
+        let handshake = websockets.connect(parts, peer.ip().to_canonical(), shared.port, request_id).await;
+        if let Some(connection) = handshake.connection {
+            let mut upgraded = shared.upgraded.lock().unwrap_or_else(PoisonError::into_inner);
+            while upgraded.try_join_next().is_some() {}
+            upgraded.spawn(connection);
+        }
+        let route_key = Some("$connect".to_owned());
+        return Reply { response: handshake.response, route_key, outcome: handshake.outcome };
+    }
     let matched = gateway.routes.find(&parts.method, &path);
     let body = match read_body(shared, &parts, body).await {
         Ok(body) => body,
@@ -284,12 +309,12 @@ fn head_size(parts: &Parts) -> usize {
 }
 
 /// API Gateway's request ids are sixteen characters of base64 with one of padding: eleven bytes.
-fn api_request_id(random: Uuid) -> String {
+pub(crate) fn api_request_id(random: Uuid) -> String {
     URL_SAFE.encode(&random.as_bytes()[..11])
 }
 
 /// `Root=1-SECONDS-ID`, both in hexadecimal (X-Ray developer guide, "Tracing header").
-fn trace_id(now: SystemTime, random: Uuid) -> String {
+pub(crate) fn trace_id(now: SystemTime, random: Uuid) -> String {
     let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     format!("Root=1-{seconds:08x}-{}", hex::encode(&random.as_bytes()[..12]))
 }

@@ -2,6 +2,7 @@
 
 use crate::dev::show::Show;
 use crate::failure::Failure;
+use crate::operator::config::summary;
 use crate::random::signing_secret;
 use crate::stack::Stack;
 use clawbridge_clock::Timestamp;
@@ -68,9 +69,8 @@ impl BridgeToml {
             .await
             .map_err(|error| Failure::new("CONFIG_NOT_APPLIED", error.to_string()))?;
         let sources_made = self.make_sources(&config)?;
-        let summary =
-            format!("{shown} (version {version}: {} tools, {} routes)", config.tools.len(), config.routes.len());
-        Ok(Applied { version, summary: Some(summary), sources_made })
+        let summary = Some(format!("{shown} (version {version}: {})", summary(&config)));
+        Ok(Applied { version, summary, sources_made })
     }
 
     /// A route's source that is named like a scheme and does not exist yet is made, with a secret of its own, so that a fixture can be

@@ -13,9 +13,18 @@ use serde_json::json;
 pub(crate) fn check_file(global: &Global, args: &FileArgs) -> Result<(), Failure> {
     let config = read(global, args)?;
     if !global.json {
-        say!("{} is valid: {} tools, {} routes.", args.file.display(), config.tools.len(), config.routes.len());
+        say!("{} is valid: {}.", args.file.display(), summary(&config));
     }
     Ok(())
+}
+
+/// What a document has, counted. Providers only where there are any: most documents have none.
+pub(crate) fn summary(config: &Config) -> String {
+    let counted = format!("{} tools, {} routes", config.tools.len(), config.routes.len());
+    match config.providers.len() {
+        0 => counted,
+        providers => format!("{counted}, {providers} providers"),
+    }
 }
 
 pub(crate) async fn apply_file(global: &Global, args: &FileArgs) -> Result<(), Failure> {
@@ -59,4 +68,17 @@ fn read(global: &Global, args: &FileArgs) -> Result<Config, Failure> {
     config.filter(|_| errors == 0).ok_or_else(|| {
         Failure::negative("CONFIG_INVALID", format!("{shown} has {errors} error{}", if errors == 1 { "" } else { "s" }))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_counts_providers_where_there_are_any() {
+        let provider = "[providers.p]\nclient_id = \"c\"\nissuer = \"https://a.example\"\n";
+        for (text, expected) in [("", "0 tools, 0 routes"), (provider, "0 tools, 0 routes, 1 providers")] {
+            assert_eq!(summary(&check(text).0.unwrap()), expected);
+        }
+    }
 }

@@ -20,13 +20,16 @@ pub(crate) async fn run(global: &Global, command: SecretCommand) -> Result<(), F
         None => from_standard_input()?,
     };
     let reached = Reached::stack(global).await?;
-    // bridge.toml says clawbridge/tools/…, whatever the stack's prefix is.
-    let Some(tool) = name.strip_prefix("clawbridge/tools/").filter(|tool| !tool.is_empty()) else {
+    // bridge.toml says clawbridge/…, whatever the stack's prefix is.
+    let is_named = |below: &&str| ["tools/", "providers/"].iter().any(|kind| is_below(below, kind));
+    let Some(below) = name.strip_prefix("clawbridge/").filter(is_named) else {
         let last = name.rsplit('/').next().unwrap_or_default();
-        let message = format!("tools may read secrets below clawbridge/tools/ alone; call it clawbridge/tools/{last}");
+        let message = format!(
+            "tools may read secrets below clawbridge/tools/ alone, and providers below clawbridge/providers/; call it clawbridge/tools/{last} or clawbridge/providers/{last}"
+        );
         return Err(Failure::negative("SECRET_NAME", message));
     };
-    let name = format!("{}/tools/{tool}", reached.stack.secret_prefix);
+    let name = format!("{}/{below}", reached.stack.secret_prefix);
     write(&reached, &name, &value, true).await?;
     if global.json {
         print_json(&json!({"set": true, "secret": name}));
@@ -34,6 +37,10 @@ pub(crate) async fn run(global: &Global, command: SecretCommand) -> Result<(), F
         say!("{name} is set; functions that hold the value before use it for up to a minute, or until it is refused.");
     }
     Ok(())
+}
+
+fn is_below(name: &str, kind: &str) -> bool {
+    name.strip_prefix(kind).is_some_and(|rest| !rest.is_empty())
 }
 
 /// Creates the secret or, where `replace` allows it, gives it a new version; the one before stays as `AWSPREVIOUS`. One that was removed and

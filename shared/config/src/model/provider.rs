@@ -8,13 +8,16 @@ use super::tool::Tls;
 use super::words::{Assertion, ClientAuth, Grant, IssuerCheck, Revocation, TokenBody};
 use crate::provider::Lifetime;
 
-/// An OAuth 2.0 authorization server and the client that this stack is there. Addresses and texts may have `{name}` of its
-/// [`parameters`](Provider::parameters), which an account can set for itself.
+/// An OAuth 2.0 authorization server and the client that this stack is there.
+///
+/// Addresses, scopes, further parameters and the claims of assertions are templates: `{name}` stands for one of the
+/// [`parameters`](Provider::parameters), which an account can set for itself, `{client_id}` for the client identifier, `{{` and `}}` for braces.
+/// [`Provider::for_account`] fills them in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provider {
-    /// The name of the ready-made declaration that it began with. Nothing depends on it any more; people are told.
-    #[serde(rename = "use", default, skip_serializing_if = "Option::is_none")]
+    /// The name of the ready-made declaration that it began with, `use` in a document. Nothing depends on it any more; people are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
     /// What people call it, on the page where they land after consent.
     pub title: String,
@@ -38,16 +41,21 @@ pub struct Provider {
     /// An address that a valid token can GET, for `connections test`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_url: Option<String>,
-    /// The client identifier.
+    /// The client identifier. Empty where an assertion is all that counts (Google's service accounts).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub client_id: String,
     /// How the client proves itself at the token endpoint.
     pub client_auth: ClientAuth,
     /// The name of the secret with the client secret, or the private key (PEM) where the client or the grant signs: `clawbridge/providers/NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
-    /// What is asked for.
+    /// What is asked for, and must be granted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
+    /// What is asked for as well, after [`scopes`](Provider::scopes), and may be missing from an answer: what a person can decline, and what
+    /// the provider grants without saying so (Microsoft's `offline_access`) or by another name (Google's `email`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub optional_scopes: Vec<String>,
     /// What stands between two scopes, in requests and in answers: a space (RFC 6749, section 3.3), or what the provider made of it.
     pub scope_separator: String,
     /// Whether PKCE is used (RFC 7636, S256).
