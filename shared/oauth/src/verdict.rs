@@ -253,3 +253,7 @@ pub(crate) fn unexpected(answer: &Answer<'_>, what: &str) -> Refused {
         may_have_acted: true,
     })
 }
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;
