@@ -261,6 +261,10 @@ impl Machine {
             return Applied::Gap { expected: self.next_frame };
         }
         self.next_frame += 1;
+        if !self.is_over() {
+            // A frame without events is a sign of life.
+            self.heard_at = Some(now);
+        }
         Applied::Next(events.into_iter().flat_map(|event| self.apply(event, now)).collect())
     }
 
@@ -466,8 +470,9 @@ impl Machine {
     fn add_item(&mut self, out: &mut Vec<StreamEvent>, key: Option<String>, phase: Option<Phase>) {
         match self.open() {
             // A message that is added again, or that its text came before.
-            Some((_, open)) if open.key.is_none() || key.is_none() || open.key == key => {
+            Some((message, open)) if open.key.is_none() || key.is_none() || open.key == key => {
                 open.key = open.key.take().or(key);
+                message.phase = message.phase.or(phase);
             }
             Some(_) => {
                 self.close(out, ItemStatus::Completed);
@@ -519,6 +524,8 @@ impl Machine {
                 let closed = &all[..all.len() - open];
                 match text.strip_prefix(closed) {
                     Some(rest) => self.settle(out, rest, now),
+                    // Nothing beyond what was said.
+                    None if text.is_empty() => {}
                     None => self.diverged = true,
                 }
                 if self.is_over() {
