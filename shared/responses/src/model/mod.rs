@@ -9,6 +9,8 @@ mod resource;
 mod settings;
 
 pub use event::{EventBody, StreamEvent};
+#[cfg(test)]
+pub(crate) use resource::defaults;
 pub use settings::{FunctionTool, Settings};
 
 use crate::{ResponseId, SessionId};
