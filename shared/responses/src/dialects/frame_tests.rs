@@ -110,7 +110,7 @@ fn what_is_no_frame_is_refused_by_name() {
         (&" ".repeat(MAX_FRAME_BYTES + 1), "frame_too_large"),
     ] {
         let error = decode(text).unwrap_err();
-        assert_eq!(error.code(), code, "{:.80}", text);
+        assert_eq!(error.code(), code, "{text:.80}");
         assert!(!error.to_string().is_empty());
     }
 }
