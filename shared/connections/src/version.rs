@@ -65,6 +65,15 @@ impl Held {
         self.set.expires_at.is_none_or(|at| at.minus(EXPIRY_MARGIN) > now)
     }
 
+    /// Whether its token is of no use any more, also where it never was valid for longer than [`EXPIRY_MARGIN`].
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.set.expires_at.is_some_and(|at| {
+            let half = self.set.obtained_at.until(at) / 2;
+            at.minus(half.min(EXPIRY_MARGIN)) <= now
+        })
+    }
+
     /// Whether it is to be refreshed, `early` before its expiry, but not in the first half of its life.
     #[must_use]
     pub fn is_due(&self, early: Duration, now: Timestamp) -> bool {

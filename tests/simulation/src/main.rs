@@ -58,7 +58,8 @@ fn main() -> ExitCode {
     if wanted(Subject::Connections) {
         let started = Instant::now();
         let mut figures = connections::Figures::default();
-        for (seed, report) in run_all(first, seeds, |seed| connections::run(seed, connections::Rule::Kept, args.trace)) {
+        for (seed, report) in run_all(first, seeds, |seed| connections::run(seed, connections::Rule::Kept, args.trace))
+        {
             let connections::Report { figures: more, violations, trace } = report;
             figures.add(&more);
             has_failed |= tell(seed, &violations, &trace, "connections");

@@ -10,7 +10,11 @@ fn whatever_goes_wrong_tokens_are_lost_at_the_named_point_alone() {
     let mut figures = Figures::default();
     for seed in 0..SEEDS {
         let report = run(seed, Rule::Kept, false);
-        assert_eq!(report.violations, [], "seed {seed}: cargo run -p clawbridge-simulation -- --subject connections --seed {seed} --trace");
+        assert_eq!(
+            report.violations,
+            [],
+            "seed {seed}: cargo run -p clawbridge-simulation -- --subject connections --seed {seed} --trace"
+        );
         figures.add(&report.figures);
     }
     // It was no idle run: each kind of fault struck, each end was reached, and what should be found was found.

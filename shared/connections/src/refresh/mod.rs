@@ -165,6 +165,17 @@ impl Refresh {
 
     /// The step after one that came to `done`. `dice` in `[0, 1)` spreads what is tried again.
     pub fn next(&mut self, done: Done, now: Timestamp, dice: f64) -> Step {
+        match self.step(done, now, dice) {
+            // It took so long that what was got has expired again.
+            Step::End(Outcome::Use(held)) if held.has_expired(now) => {
+                let reason = "the token expired while it was stored".to_owned();
+                Step::End(Outcome::Later { code: "TIMEOUT".to_owned(), reason, at: now })
+            }
+            step => step,
+        }
+    }
+
+    fn step(&mut self, done: Done, now: Timestamp, dice: f64) -> Step {
         match (std::mem::replace(&mut self.phase, Phase::Over), done) {
             (Phase::Looking, Done::Secret(seen)) => self.looked(seen, now),
             (Phase::Reading(seen), Done::Record(record)) => self.consider(seen, record, now, dice),

@@ -46,6 +46,18 @@ impl Cloud {
         Some((Held { set: secret.versions[&version].clone(), version }, since))
     }
 
+    /// What is in use, and what was stored after it, each with the moment since when.
+    pub(super) fn chain(&self) -> Vec<(Held, u64)> {
+        let (Some(first), Some(secret)) = (self.in_use(), self.now()) else { return Vec::new() };
+        let after = |(held, _): &(Held, u64)| {
+            let version = held.version.next();
+            let set = secret.versions.get(&version)?.clone();
+            let at = self.stored_at(set.refresh_token.as_deref().unwrap_or_default())?;
+            Some((Held { version, set }, at))
+        };
+        std::iter::successors(Some(first), after).collect()
+    }
+
     pub(super) fn is_deleting(&self) -> bool {
         self.now().is_some_and(|secret| secret.is_deleting)
     }

@@ -9,6 +9,8 @@ pub(super) struct Manner {
     pub(super) rotates: bool,
     /// A spent one may come again within so many milliseconds of being spent.
     pub(super) grace: u64,
+    /// A spent one that comes again revokes everything that came of its consent; else it is refused, and that is all.
+    pub(super) kills: bool,
     /// A consent ends what came of those before.
     pub(super) one_consent: bool,
 }
@@ -24,7 +26,7 @@ struct Token {
 pub(super) enum Verdict {
     /// This is the next one.
     Granted(String),
-    /// Spent, by this question; everything that came of the consent is revoked.
+    /// Spent, by this question.
     Reused(u64),
     /// Revoked, or unknown.
     Dead,
@@ -85,7 +87,9 @@ impl Server {
             }
             Some((_, at)) if now <= at + self.manner.grace && self.manner.grace > 0 => {}
             Some((by, _)) => {
-                self.alive.insert(token.consent, false);
+                if self.manner.kills {
+                    self.alive.insert(token.consent, false);
+                }
                 return Verdict::Reused(by);
             }
         }

@@ -4,6 +4,7 @@ use super::server::Verdict;
 use super::world::{Asked, BEHIND, Event, Request, Work, World};
 use super::{Fault, Rule, Violation};
 use crate::scenario::millis;
+use clawbridge_connections::record::Landed;
 use clawbridge_connections::refresh::{ASK, time_to_ask};
 use clawbridge_connections::step::{Asking, Done, Failure, Step};
 use clawbridge_connections::version::Seen;
@@ -246,6 +247,7 @@ impl World {
             Request::Delete => self.cloud.delete(true, now),
         };
         self.check_swap(before.as_ref());
+        self.report.figures.races += u64::from(matches!(done, Done::Wrote(Landed::Lost(_))));
         self.trace(|| format!("{process:?}: {} → {}", brief(request), brief(&done)));
         done
     }

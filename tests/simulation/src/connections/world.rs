@@ -156,7 +156,7 @@ impl World {
             provider: rate(&mut rng, 600_000),
         };
         let grace = if rng.u32(0..4) == 0 { rng.u64(1_000..60_000) } else { 0 };
-        let manner = Manner { rotates: rng.u32(0..5) > 0, grace, one_consent: rng.bool() };
+        let manner = Manner { rotates: rng.u32(0..5) > 0, grace, kills: rng.u32(0..4) > 0, one_consent: rng.bool() };
         let lifetime = [60_000, 120_000, 300_000][rng.usize(0..3)];
         World {
             rule,
@@ -494,9 +494,8 @@ impl World {
         }
         let refused_at =
             process.and_then(|process| self.processes.get(&process)).and_then(|process| process.refused_at);
-        if let (Some((held, since)), Some(refused_at)) = (self.cloud.in_use(), refused_at)
-            && self.is_good(&held)
-            && since + BEHIND < refused_at
+        if let Some(refused_at) = refused_at
+            && self.cloud.chain().iter().any(|(held, since)| self.is_good(held) && since + BEHIND < refused_at)
         {
             self.violated(Violation::Needless);
         }
