@@ -165,7 +165,7 @@ impl Connections {
         secrets: aws_sdk_secretsmanager::Client,
         settings: Settings,
     ) -> Connections {
-        let exchange = Exchange { secrets: Secrets::new(secrets.clone(), Ages::default()) };
+        let exchange = Exchange::new(Secrets::new(secrets.clone(), Ages::default()), &settings.secret_prefix);
         Connections(Arc::new(Inner {
             store: Store { tables, secrets, table: settings.registry_table, prefix: settings.secret_prefix },
             exchange,
@@ -295,6 +295,12 @@ impl Connections {
             self.0.store.write(&change).await.map_err(|failure| unavailable(failure.code, failure.reason))?;
         }
         Ok(())
+    }
+
+    /// How providers are asked.
+    #[must_use]
+    pub fn exchange(&self) -> &Exchange {
+        &self.0.exchange
     }
 
     /// Keeps what a person has consented to, in the place of whatever there was.
@@ -491,7 +497,7 @@ impl Connections {
         let Ok(provider) = declared(providers, name) else { return Done::NotAsked };
         let Some(time) = time_to_ask(asking.until, Timestamp::now()) else { return Done::NotAsked };
         let set = asking.held.as_ref().map(|held| &held.set);
-        let asked = self.0.exchange.ask(&providers.outbound, provider, set, asking.previous_secret, time);
+        let asked = self.0.exchange.ask(&providers.outbound, name, provider, set, asking.previous_secret);
         match tokio::time::timeout(time, asked).await {
             Ok(Ok(set)) => Done::Asked(Box::new(set)),
             Ok(Err(refused)) => Done::Refused(refused),

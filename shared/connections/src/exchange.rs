@@ -1,145 +1,395 @@
-//! The provider is asked: the grants `refresh_token` and `client_credentials` with a client secret.
+//! Providers are asked: `clawbridge-oauth` makes the requests and reads the answers, and this sends them.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use crate::name::ConnectionName;
 use clawbridge_clock::Timestamp;
-use clawbridge_config::{ClientAuth, Grant, Provider};
-use clawbridge_oauth::{Refused, Retry, TokenKind, TokenSet};
-use clawbridge_outbound::{Outbound, Received, Request};
-use clawbridge_secrets::{Secrets, Stage};
+use clawbridge_config::{Grant, Provider, Tls};
+use clawbridge_oauth::discovery::{self, Metadata};
+use clawbridge_oauth::{
+    Answer, Asking, Credential, DeviceAnswer, DeviceAuthorization, DpopKey, Endpoints, Expected, Parameters, Presented,
+    Refused, Request, RequestError, Retry, TokenSet,
+};
+use clawbridge_outbound::{Identity, Outbound, Received};
+use clawbridge_secrets::{SecretError, SecretValue, Secrets, Stage, name_in_stack};
 use clawbridge_tasks::TaskError;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Url};
-use serde_json::Value;
-use std::collections::BTreeMap;
-use std::time::Duration;
-use url::form_urlencoded::{Serializer, byte_serialize};
+use ring::rand::SystemRandom;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The longest answer that is read, bytes.
 const BOUND: usize = 64 * 1024;
 
-/// How the provider is asked.
+/// How long an issuer's metadata is used. RFC 8414 names no time; endpoints move in months.
+const METADATA_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// The most issuers whose metadata is kept.
+const MAX_ISSUERS: usize = 64;
+
+/// How providers are asked. Clones share what was discovered.
 #[derive(Clone, Debug)]
-pub(crate) struct Exchange {
-    pub(crate) secrets: Secrets,
+pub struct Exchange {
+    secrets: Secrets,
+    prefix: Arc<str>,
+    discovered: Arc<Mutex<HashMap<String, (Instant, Metadata)>>>,
 }
 
-fn client(reason: &str) -> Refused {
-    Refused::Client { code: "CLIENT_MISDECLARED".to_owned(), reason: reason.to_owned() }
+/// The authorization server of one account, with everything filled in.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The declaration, without templates.
+    pub provider: Provider,
+    /// Its addresses, discovered ones among them.
+    pub endpoints: Endpoints,
+    /// What its issuer says of itself, where it was asked.
+    pub metadata: Option<Metadata>,
+    /// The account's own values of the provider's parameters.
+    pub own: BTreeMap<String, String>,
+    /// The name in bridge.toml.
+    name: String,
+}
+
+impl Server {
+    /// What is asked for: what must be granted, and what need not be.
+    #[must_use]
+    pub fn asked(&self) -> Vec<String> {
+        self.provider.scopes.iter().chain(&self.provider.optional_scopes).cloned().collect()
+    }
+}
+
+/// What tokens are asked for, besides what is presented.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The token set that is refreshed.
+    pub previous: Option<&'a TokenSet>,
+    /// The generation of what comes, where there is no previous one.
+    pub generation: u64,
+    /// The client's previous secret is used.
+    pub previous_secret: bool,
+}
+
+/// The declaration or its secret has to be mended.
+fn misdeclared(reason: impl ToString) -> Refused {
+    Refused::Client { code: "CLIENT_MISDECLARED".to_owned(), reason: reason.to_string() }
+}
+
+fn later(code: &'static str, reason: String) -> Refused {
+    Refused::Later(Retry { code, reason, after: None, may_have_acted: false })
 }
 
 impl Exchange {
-    /// New tokens, within `time`: for the refresh token of `set`, or for nothing where the grant needs no person.
+    /// Reads client secrets with `secrets`, whose names in this stack begin with `prefix`.
+    #[must_use]
+    pub fn new(secrets: Secrets, prefix: &str) -> Exchange {
+        Exchange { secrets, prefix: prefix.into(), discovered: Arc::default() }
+    }
+
+    /// The server of an account at `provider`, called `name` in bridge.toml; its issuer is asked for what the declaration leaves out.
+    ///
+    /// # Errors
+    /// The account's parameters do not fit, or the issuer cannot be asked.
+    pub async fn server(
+        &self,
+        outbound: &Outbound,
+        name: &str,
+        provider: &Provider,
+        own: &BTreeMap<String, String>,
+    ) -> Result<Server, Refused> {
+        let provider = provider.for_account(own).map_err(misdeclared)?;
+        let endpoints = Endpoints::of(&provider, &Parameters::default()).map_err(misdeclared)?;
+        let has_all = endpoints.token.is_some()
+            && match provider.grant {
+                Grant::AuthorizationCode => endpoints.authorize.is_some(),
+                Grant::DeviceCode => endpoints.device.is_some(),
+                Grant::ClientCredentials | Grant::JwtBearer => true,
+            };
+        let metadata = match &endpoints.issuer {
+            Some(issuer) if !has_all => Some(self.metadata(outbound, issuer).await?),
+            Some(_) | None => None,
+        };
+        let endpoints = match &metadata {
+            Some(metadata) => endpoints.with(metadata),
+            None => endpoints,
+        };
+        Ok(Server { provider, endpoints, metadata, own: own.clone(), name: name.to_owned() })
+    }
+
+    /// What an issuer says of itself (RFC 8414, OpenID Connect Discovery), at most an hour old.
+    ///
+    /// # Errors
+    /// It cannot be asked, or says what is not its own.
+    pub async fn metadata(&self, outbound: &Outbound, issuer: &str) -> Result<Metadata, Refused> {
+        // No half-made state between statements, so a panic elsewhere leaves the map usable.
+        let known = self.discovered.lock().unwrap_or_else(PoisonError::into_inner).get(issuer).cloned();
+        if let Some((_, metadata)) = known.filter(|(at, _)| at.elapsed() < METADATA_AGE) {
+            return Ok(metadata);
+        }
+        let mut last = later("UNAVAILABLE", "the issuer has no metadata where it should be".to_owned());
+        for place in discovery::places(issuer).map_err(misdeclared)? {
+            let url = Url::parse(&place).map_err(|_| misdeclared("issuer: it is no URL"))?;
+            let sent = outbound.send(Method::GET, url, HeaderMap::new(), Duration::from_secs(5), discovery::MAX_BYTES);
+            match sent.await {
+                Ok(answer) if answer.status == 200 && !answer.cut => {
+                    let metadata = Metadata::parse(issuer, &answer.body).map_err(misdeclared)?;
+                    let mut kept = self.discovered.lock().unwrap_or_else(PoisonError::into_inner);
+                    if kept.len() >= MAX_ISSUERS {
+                        kept.clear();
+                    }
+                    kept.insert(issuer.to_owned(), (Instant::now(), metadata.clone()));
+                    return Ok(metadata);
+                }
+                Ok(_) => {}
+                Err(error) => last = unsent(&error),
+            }
+        }
+        Err(last)
+    }
+
+    /// Tokens for what is presented.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub async fn tokens(
+        &self,
+        outbound: &Outbound,
+        server: &Server,
+        presented: &Presented<'_>,
+        wanted: Wanted<'_>,
+    ) -> Result<TokenSet, Refused> {
+        let random = SystemRandom::new();
+        let credential = self.credential(server, wanted.previous_secret).await?;
+        let key = bound_key(&server.provider, wanted.previous, &random)?;
+        let asked = server.asked();
+        let request = asking(server, &credential, &random).token(presented).map_err(|error| misdeclared(&error))?;
+        let expected = |now| Expected {
+            provider: &server.provider,
+            asked: &asked,
+            previous: wanted.previous,
+            generation: wanted.generation,
+            parameters: &server.own,
+            dpop_key: key.as_ref().map(DpopKey::stored),
+            now,
+        };
+        let first = self.send(outbound, server, proven(request.clone(), key.as_ref(), None, &random)?).await?;
+        let refused = match expected(Timestamp::now()).tokens(&answer(&first)) {
+            Err(Refused::Nonce(nonce)) => nonce,
+            outcome => return outcome,
+        };
+        let again = proven(request, key.as_ref(), Some(&refused), &random)?;
+        let second = self.send(outbound, server, again).await?;
+        match expected(Timestamp::now()).tokens(&answer(&second)) {
+            Err(Refused::Nonce(_)) => {
+                Err(later("UPSTREAM_ERROR", "the provider wants one nonce after the other".to_owned()))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// New tokens in the place of `set`: by its refresh token, or anew where the grant needs no person.
     pub(crate) async fn ask(
         &self,
         outbound: &Outbound,
+        name: &ConnectionName,
         provider: &Provider,
         set: Option<&TokenSet>,
         previous_secret: bool,
-        time: Duration,
     ) -> Result<TokenSet, Refused> {
-        let url = provider.token_url.as_deref().ok_or_else(|| client("the provider has no token_url"))?;
-        let parameters = provider.parameters.iter().chain(set.into_iter().flat_map(|set| &set.parameters));
-        let url = parameters.fold(url.to_owned(), |url, (name, value)| url.replace(&format!("{{{name}}}"), value));
-        let url = Url::parse(&url).map_err(|_| client("the provider's token_url is no URL"))?;
-        let mut fields: Vec<(&str, &str)> = Vec::new();
-        match (provider.grant, set.and_then(|set| set.refresh_token.as_deref())) {
-            (Grant::AuthorizationCode | Grant::DeviceCode, Some(token)) => {
-                fields.extend([("grant_type", "refresh_token"), ("refresh_token", token)]);
+        let none = BTreeMap::new();
+        let own = set.map_or(&none, |set| &set.parameters);
+        let server = self.server(outbound, name.provider(), provider, own).await?;
+        let asked = server.asked();
+        let presented = match (server.provider.grant, set.and_then(|set| set.refresh_token.as_deref())) {
+            (Grant::ClientCredentials, _) => Presented::Client(&asked),
+            (Grant::JwtBearer, _) => Presented::Assertion(&asked),
+            (Grant::AuthorizationCode | Grant::DeviceCode, Some(token)) => Presented::Refresh(token),
+            (Grant::AuthorizationCode | Grant::DeviceCode, None) => {
+                let reason = "the provider gave no refresh token".to_owned();
+                return Err(Refused::Grant { code: "NO_REFRESH_TOKEN".to_owned(), reason });
             }
-            (Grant::ClientCredentials, _) => fields.push(("grant_type", "client_credentials")),
-            _ => return Err(client("the provider's grant cannot be asked again for tokens")),
-        }
-        let secret = self.client_secret(provider, previous_secret).await?;
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        match (provider.client_auth, &secret) {
-            (ClientAuth::None, _) => fields.push(("client_id", &provider.client_id)),
-            (ClientAuth::Post, Some(secret)) => {
-                fields.extend([("client_id", provider.client_id.as_str()), ("client_secret", secret)]);
-            }
-            (ClientAuth::Basic, Some(secret)) => {
-                let part = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-                let proof = BASE64_STANDARD.encode(format!("{}:{}", part(&provider.client_id), part(secret)));
-                let mut value = HeaderValue::try_from(format!("Basic {proof}")).map_err(|_| client("no header"))?;
-                value.set_sensitive(true);
-                headers.insert(AUTHORIZATION, value);
-            }
-            _ => return Err(client("the provider's client_auth is not known here, or has no secret")),
-        }
-        fields.extend(provider.token_params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let body = Serializer::new(String::new()).extend_pairs(fields).finish().into_bytes();
-        let request = Request { method: Method::POST, url, headers, body: Some(body) };
-        let answer = outbound.exchange(request, time, BOUND).await.map_err(|error| unsent(&error))?;
-        read(&answer, provider, set, Timestamp::now())
+        };
+        let wanted = Wanted { previous: set, generation: 1, previous_secret };
+        self.tokens(outbound, &server, &presented, wanted).await
     }
 
-    async fn client_secret(&self, provider: &Provider, previous: bool) -> Result<Option<String>, Refused> {
-        let Some(name) = &provider.secret else { return Ok(None) };
-        // The current one was refused: it may have been rotated a moment ago, or not be known to the provider yet.
-        let stage = if previous { Stage::Previous } else { Stage::Current };
-        let value = self.secrets.get(name, stage).await.map_err(|error| client(&error.to_string()))?;
-        let text = std::str::from_utf8(value.expose()).map_err(|_| client("the client secret is no text"))?;
-        Ok(Some(text.trim_end().to_owned()))
+    /// The codes with which a person consents on another device (RFC 8628).
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub async fn device(&self, outbound: &Outbound, server: &Server) -> Result<DeviceAuthorization, Refused> {
+        let random = SystemRandom::new();
+        let credential = self.credential(server, false).await?;
+        let asked = server.asked();
+        let request = asking(server, &credential, &random).device(&asked).map_err(|error| misdeclared(&error))?;
+        let received = self.send(outbound, server, request).await?;
+        let expected = plain(server, &asked, None);
+        expected.device(&answer(&received))
+    }
+
+    /// Whether the person has consented by now. `key`: what the tokens are to be bound to.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub async fn poll(&self, outbound: &Outbound, server: &Server, device_code: &str) -> Result<DeviceAnswer, Refused> {
+        let random = SystemRandom::new();
+        let credential = self.credential(server, false).await?;
+        let key = bound_key(&server.provider, None, &random)?;
+        let asked = server.asked();
+        let request = asking(server, &credential, &random).token(&Presented::Device(device_code));
+        let request = request.map_err(|error| misdeclared(&error))?;
+        let received = self.send(outbound, server, proven(request.clone(), key.as_ref(), None, &random)?).await?;
+        let read = |received: &Received| plain(server, &asked, key.as_ref()).poll(&answer(received));
+        match read(&received) {
+            Err(Refused::Nonce(nonce)) => {
+                let again = proven(request, key.as_ref(), Some(&nonce), &random)?;
+                read(&self.send(outbound, server, again).await?)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Has the provider revoke a token set. `false`: it has no way.
+    ///
+    /// # Errors
+    /// It was not told, or did not take it: the tokens may still be good.
+    pub async fn revoke(&self, outbound: &Outbound, server: &Server, set: &TokenSet) -> Result<bool, Refused> {
+        let random = SystemRandom::new();
+        let credential = self.credential(server, false).await?;
+        let request = asking(server, &credential, &random).revocation(set).map_err(|error| misdeclared(&error))?;
+        let Some(request) = request else { return Ok(false) };
+        let received = self.send(outbound, server, request).await?;
+        if (200..300).contains(&received.status) {
+            return Ok(true);
+        }
+        let reason = format!("the provider answered the revocation with status {}", received.status);
+        Err(later("UPSTREAM_ERROR", reason))
+    }
+
+    async fn credential(&self, server: &Server, previous: bool) -> Result<Credential, Refused> {
+        let secret = match &server.provider.secret {
+            None => None,
+            // The current one was refused: it may have been rotated a moment ago, or not be known to the provider yet.
+            Some(name) => Some(self.secret(name, if previous { Stage::Previous } else { Stage::Current }).await?),
+        };
+        Credential::read(&server.provider, secret.as_ref().map(SecretValue::expose))
+            .map_err(|error| misdeclared(&error))
+    }
+
+    async fn secret(&self, declared: &str, stage: Stage) -> Result<SecretValue, Refused> {
+        let read = self.secrets.get(&name_in_stack(&self.prefix, declared), stage).await;
+        read.map_err(|error| match error {
+            SecretError::Missing { .. } => Refused::Client {
+                code: "CREDENTIAL_UNAVAILABLE".to_owned(),
+                reason: format!("{error}; `clawbridge secret set {declared}` makes it"),
+            },
+            SecretError::Unavailable { .. } | SecretError::Throttled { .. } => later("UNAVAILABLE", error.to_string()),
+        })
+    }
+
+    async fn send(&self, outbound: &Outbound, server: &Server, request: Request) -> Result<Received, Refused> {
+        let identity = match &server.provider.tls {
+            Some(tls) => Some((tls, self.identity(tls).await?)),
+            None => None,
+        };
+        let url =
+            Url::parse(&request.url).map_err(|_| misdeclared(format!("{}: an address is no URL", server.name)))?;
+        let method = Method::from_bytes(request.method.as_str().as_bytes()).map_err(|_| misdeclared("no method"))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &request.headers {
+            let mut value = HeaderValue::from_str(value)
+                .map_err(|_| misdeclared("a header cannot be sent; see the client secret"))?;
+            value.set_sensitive(true);
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        let body = (!request.body.is_empty()).then_some(request.body);
+        let request = clawbridge_outbound::Request { method, url, headers, body };
+        let identity = identity.as_ref().map(|(tls, identity)| (*tls, identity));
+        outbound.exchange(request, identity, crate::refresh::ASK, BOUND).await.map_err(|error| unsent(&error))
+    }
+
+    /// RFC 8705: the client's certificate, and whom it trusts.
+    async fn identity(&self, tls: &Tls) -> Result<Identity, Refused> {
+        let mut identity = Identity::default();
+        if let Some(name) = &tls.secret {
+            identity.certificate = Some(self.secret(name, Stage::Current).await?);
+        }
+        if let Some(name) = &tls.ca {
+            identity.authority = Some(self.secret(name, Stage::Current).await?);
+        }
+        Ok(identity)
     }
 }
 
-fn later(code: &'static str, reason: &str, after: Option<Duration>, may_have_acted: bool) -> Refused {
-    Refused::Later(Retry { code, reason: reason.to_owned(), after, may_have_acted })
+fn asking<'a>(server: &'a Server, credential: &'a Credential, random: &'a SystemRandom) -> Asking<'a> {
+    static NONE: std::sync::LazyLock<Parameters> = std::sync::LazyLock::new(Parameters::default);
+    Asking {
+        provider: &server.provider,
+        endpoints: &server.endpoints,
+        // Everything is filled in.
+        parameters: &NONE,
+        credential,
+        now: Timestamp::now(),
+        random,
+    }
+}
+
+fn plain<'a>(server: &'a Server, asked: &'a [String], key: Option<&'a DpopKey>) -> Expected<'a> {
+    Expected {
+        provider: &server.provider,
+        asked,
+        previous: None,
+        generation: 1,
+        parameters: &server.own,
+        dpop_key: key.map(DpopKey::stored),
+        now: Timestamp::now(),
+    }
+}
+
+/// The key that tokens are bound to: that of the set that is refreshed, else a new one.
+fn bound_key(
+    provider: &Provider,
+    previous: Option<&TokenSet>,
+    random: &SystemRandom,
+) -> Result<Option<DpopKey>, Refused> {
+    let key = match previous.and_then(|previous| previous.dpop_key.as_deref()) {
+        Some(stored) => DpopKey::read(stored, random),
+        None if provider.dpop => DpopKey::generate(random),
+        None => return Ok(None),
+    };
+    key.map(Some).map_err(|error| misdeclared(RequestError::from(error)))
+}
+
+fn proven(
+    request: Request,
+    key: Option<&DpopKey>,
+    nonce: Option<&str>,
+    random: &SystemRandom,
+) -> Result<Request, Refused> {
+    match key {
+        None => Ok(request),
+        Some(key) => request
+            .with_proof(key, nonce, Timestamp::now(), random)
+            .map_err(|error| misdeclared(RequestError::from(error))),
+    }
+}
+
+fn answer(received: &Received) -> Answer<'_> {
+    let header = |name: HeaderName| received.headers.get(name).and_then(|value| value.to_str().ok());
+    Answer {
+        status: received.status,
+        content_type: header(CONTENT_TYPE),
+        retry_after: header(RETRY_AFTER),
+        dpop_nonce: header(HeaderName::from_static("dpop-nonce")),
+        body: &received.body,
+        is_cut: received.cut,
+    }
 }
 
 fn unsent(error: &TaskError) -> Refused {
-    later(error.code.as_str(), &error.message, error.retry_after, error.may_have_acted)
-}
-
-/// What the answer means.
-fn read(
-    answer: &Received,
-    provider: &Provider,
-    before: Option<&TokenSet>,
-    now: Timestamp,
-) -> Result<TokenSet, Refused> {
-    let after = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let after = after.map(Duration::from_secs);
-    let json: Option<Value> = serde_json::from_slice(&answer.body).ok().filter(|_| !answer.cut);
-    let text = |name: &str| json.as_ref().and_then(|json| json.get(name)).and_then(Value::as_str);
-    match (answer.status, text("error")) {
-        (429 | 503, _) => return Err(later("RATE_LIMITED", "the provider wants to be left alone", after, false)),
-        (_, Some("invalid_grant")) => {
-            let reason = "the provider does not take the refresh token (any more)".to_owned();
-            return Err(Refused::Grant { code: "invalid_grant".to_owned(), reason });
-        }
-        (_, Some(code @ ("invalid_client" | "unauthorized_client"))) => {
-            let reason = "the provider does not know the client, or its secret".to_owned();
-            return Err(Refused::Client { code: code.to_owned(), reason });
-        }
-        (500.., _) => return Err(later("UPSTREAM_ERROR", "the provider broke", after, true)),
-        _ => {}
-    }
-    let (Some(token), 200) = (text("access_token").filter(|token| !token.is_empty()), answer.status) else {
-        return Err(later("UNEXPECTED_RESPONSE", "the provider's answer is no token response", after, true));
-    };
-    let said = json.as_ref().and_then(|json| json.get("expires_in")).and_then(Value::as_u64).map(Duration::from_secs);
-    let lifetime = said.or_else(|| provider.token_lifetime.map(clawbridge_config::Lifetime::duration));
-    let scopes = text("scope").map(|scopes| scopes.split(' ').map(str::to_owned).collect());
-    Ok(TokenSet {
-        v: 1,
-        generation: 0,
-        access_token: token.to_owned(),
-        kind: TokenKind::Bearer,
-        // The one before goes on where there is no new one (RFC 6749, section 6).
-        refresh_token: text("refresh_token")
-            .map(str::to_owned)
-            .or_else(|| before.and_then(|before| before.refresh_token.clone())),
-        expires_at: lifetime.map(|lifetime| now.plus(lifetime)),
-        refresh_expires_at: None,
-        scopes: scopes
-            .or_else(|| before.map(|before| before.scopes.clone()))
-            .unwrap_or_else(|| provider.scopes.clone()),
-        obtained_at: now,
-        dpop_key: before.and_then(|before| before.dpop_key.clone()),
-        kept: before.map_or_else(BTreeMap::new, |before| before.kept.clone()),
-        parameters: before.map_or_else(BTreeMap::new, |before| before.parameters.clone()),
+    Refused::Later(Retry {
+        code: error.code.as_str(),
+        reason: error.message.clone(),
+        after: error.retry_after,
+        may_have_acted: error.may_have_acted,
     })
 }

@@ -17,6 +17,7 @@ mod store;
 pub mod version;
 
 pub use connections::{AccessToken, Connections, Happening, Providers, Settings, Swept, Unusable};
+pub use exchange::{Exchange, Server, Wanted};
 pub use memory::FRESH;
 pub use name::{ConnectionName, NotAName};
 pub use store::Page;

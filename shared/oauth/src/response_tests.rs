@@ -18,6 +18,7 @@ pub(crate) fn provider() -> Provider {
         client_id: "the-client".into(),
         client_auth: ClientAuth::Post,
         secret: None,
+        optional_scopes: Vec::new(),
         scopes: vec![],
         scope_separator: " ".into(),
         pkce: true,
