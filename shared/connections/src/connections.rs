@@ -34,10 +34,19 @@ pub struct Settings {
 /// The providers that bridge.toml declares, and the way to them.
 #[derive(Clone, Debug)]
 pub struct Providers {
-    /// The configuration.
-    pub config: Arc<Compiled>,
+    /// By name.
+    pub declared: Arc<BTreeMap<String, Provider>>,
     /// The way out.
     pub outbound: Outbound,
+}
+
+impl Providers {
+    /// Those of a configuration, called under its rules.
+    #[must_use]
+    pub fn new(config: &Arc<Compiled>) -> Providers {
+        let declared = Arc::new(config.config().providers.clone());
+        Providers { declared, outbound: Outbound::new(config.clone()) }
+    }
 }
 
 /// A token that calls can carry. Debug output does not show it.
@@ -414,6 +423,7 @@ impl Connections {
             Want::Other(version) => Some(version.clone()),
             Want::Fresh { .. } | Want::Forced => None,
         };
+        let has_stopgap = matches!(want, Want::Fresh { .. });
         let mut work = Refresh::new(name.clone(), begins, want, nonce(), deadline);
         let mut step = work.begin();
         let outcome = loop {
@@ -430,7 +440,7 @@ impl Connections {
         }
         match (result, slot.standing(Timestamp::now())) {
             // Neither table nor secrets answer: what was read a while ago does for some minutes.
-            (Err(Unusable::Later { .. }), Some(held)) => Ok(AccessToken(held)),
+            (Err(Unusable::Later { .. }), Some(held)) if has_stopgap => Ok(AccessToken(held)),
             (result, _) => result,
         }
     }
@@ -512,7 +522,7 @@ impl Connections {
 }
 
 fn declared<'a>(providers: &'a Providers, name: &ConnectionName) -> Result<&'a Provider, Unusable> {
-    let provider = providers.config.config().providers.get(name.provider());
+    let provider = providers.declared.get(name.provider());
     provider.ok_or_else(|| Unusable::UnknownProvider(name.provider().to_owned()))
 }
 
