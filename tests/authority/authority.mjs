@@ -65,6 +65,14 @@ const COMMANDS = {
     }
     return ids.length;
   },
+  /** Would this token still be taken? */
+  async active({ provider }, { token }) {
+    for (const model of [provider.AccessToken, provider.ClientCredentials, provider.RefreshToken]) {
+      const found = await model.find(token);
+      if (found && !found.consumed) return true;
+    }
+    return false;
+  },
   counts({ front }) {
     return front.counts;
   },

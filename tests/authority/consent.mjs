@@ -197,10 +197,15 @@ const { values: options, positionals } = parseArgs({
     'second-browser': { type: 'string' },
     login: { type: 'string' },
     steps: { type: 'boolean' },
+    find: { type: 'boolean' },
   },
 });
+if (options.find) {
+  console.log(chromium());
+  process.exit(0);
+}
 if (positionals.length !== (options.steps ? 0 : 1)) {
-  console.error('usage: node consent.mjs LINK [--deny] [--stop-before-callback] [--second-browser URL] [--login NAME]\n       node consent.mjs --steps');
+  console.error('usage: node consent.mjs LINK [--deny] [--stop-before-callback] [--second-browser URL] [--login NAME]\n       node consent.mjs --steps | --find');
   process.exit(2);
 }
 const browser = await launch();
