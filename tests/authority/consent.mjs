@@ -96,6 +96,7 @@ async function observe(page, seen) {
   session.on('Network.responseReceivedExtraInfo', ({ requestId, headers, blockedCookies }) => {
     // One for each hop of a redirect, in their order.
     const url = urls.get(requestId)?.shift();
+    if (url && IGNORED.some((it) => it.test(url.href))) return;
     const line = Object.entries(headers).find(([name]) => name.toLowerCase() === 'set-cookie')?.[1];
     for (const cookie of line?.split('\n') ?? []) {
       const blocked = blockedCookies.find((it) => it.cookieLine === cookie);
@@ -139,7 +140,7 @@ async function visit(browser, { url, deny = false, stop = false, login = 'person
       page.on('request', (request) => {
         if (!request.isNavigationRequest() || !isCallback(request)) return void request.continue();
         callback = { method: request.method(), url: request.url(), body: request.postData() ?? null };
-        request.respond({ status: 200, contentType: 'text/html', body: '<title>stopped</title>' });
+        request.respond({ status: 200, contentType: 'text/html', body: '<title>stopped</title><link rel="icon" href="data:,">' });
       });
     }
     let response = await page.goto(url, { waitUntil: 'load' });

@@ -98,6 +98,8 @@ export function clientOf(given) {
  */
 export function watch(provider, say, { acted, code, grant }) {
   const number = (ctx) => Number(ctx.get('x-request-number'));
+  const spent = new Map();
+  provider.on('authorization_code.consumed', (it) => spent.set(it.jti, it));
   provider.on('authorization_code.saved', (it) => {
     code(it.jti);
     if (!it.consumed) say({ event: 'code', client: it.clientId, grant: it.grantId, scope: it.scope ?? '' });
@@ -106,10 +108,11 @@ export function watch(provider, say, { acted, code, grant }) {
   provider.on('grant.revoked', (_ctx, id) => say({ event: 'revoked', grant: id }));
   provider.on('grant.success', (ctx) => acted(number(ctx), ctx.oidc.entities.Grant?.jti ?? null));
   provider.on('grant.error', (ctx, error) => {
-    const { RefreshToken: refresh, AuthorizationCode: used } = ctx.oidc?.entities ?? {};
-    acted(number(ctx), (refresh ?? used)?.grantId ?? null);
-    const twice = [['refresh_token', refresh], ['code', used]].find(([, it]) => it?.consumed);
-    if (twice) say({ event: 'reuse', what: twice[0], client: twice[1].clientId, grant: twice[1].grantId });
+    const refresh = ctx.oidc?.entities.RefreshToken;
+    const code = spent.get(ctx.oidc?.params?.code);
+    acted(number(ctx), (refresh ?? code)?.grantId ?? null);
+    const again = error.error === 'invalid_grant' && (code ?? (refresh?.consumed ? refresh : undefined));
+    if (again) say({ event: 'reuse', what: code ? 'code' : 'refresh_token', client: again.clientId, grant: again.grantId });
     else if (process.env.AUTHORITY_DEBUG) console.error(error.error, error.error_description, error.error_detail);
   });
   provider.on('authorization.error', (ctx, error) => {

@@ -508,7 +508,7 @@ async fn a_proof_of_possession_binds_a_token_and_may_need_the_servers_nonce() {
     };
     let proof = key.proof(&authority, "1", None);
     assert_eq!(with(&proof).await.body["token_type"], "DPoP");
-    assert_refused(&with(&proof).await, 400, "invalid_dpop_proof");
+    assert_refused(&with(&proof).await, 400, "invalid_grant");
     authority.set(json!({"dpop_nonce": true})).await;
     let refused = with(&key.proof(&authority, "2", None)).await;
     assert_refused(&refused, 400, "use_dpop_nonce");
