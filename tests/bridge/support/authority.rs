@@ -23,7 +23,7 @@ use std::time::Duration;
 const REQUIRED: &str = "CLAWBRIDGE_REQUIRE_AUTHORITY";
 
 /// The oldest Node that has what oidc-provider uses.
-const NODE_VERSION: u32 = 20;
+const NODE_VERSION: (u32, u32) = (20, 12);
 
 /// The programs are there. Only [`runtime`] makes one.
 #[derive(Clone, Copy, Debug)]
@@ -47,17 +47,19 @@ pub(crate) fn runtime() -> Option<Runtime> {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     // Not eprintln!, which the test runner keeps to itself where a test passes.
-    drop(writeln!(std::io::stderr(), "not run: {test}: {missing}, see tests/authority/README.md"));
+    let line = format!("not run: {test}: {missing}, see tests/authority/README.md\n");
+    drop(std::io::stderr().write_all(line.as_bytes()));
     None
 }
 
 fn missing() -> Option<String> {
     let version = Command::new("node").arg("--version").output().ok().filter(|ran| ran.status.success());
     let version = version.map(|ran| String::from_utf8_lossy(&ran.stdout).trim().to_owned()).unwrap_or_default();
-    let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok());
-    if major.unwrap_or(0) < NODE_VERSION {
+    let mut numbers = version.trim_start_matches('v').split('.').map(|number| number.parse().unwrap_or(0));
+    let (major, minor) = NODE_VERSION;
+    if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < NODE_VERSION {
         let found = if version.is_empty() { "none" } else { &version };
-        return Some(format!("Node {NODE_VERSION} or newer is needed (found: {found})"));
+        return Some(format!("Node {major}.{minor} or newer is needed (found: {found})"));
     }
     for package in ["oidc-provider", "puppeteer-core"] {
         if !folder().join("node_modules").join(package).is_dir() {
