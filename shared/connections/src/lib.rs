@@ -7,6 +7,7 @@ mod connections;
 pub mod consent;
 mod exchange;
 mod item;
+pub mod links;
 mod memory;
 mod name;
 pub mod record;
