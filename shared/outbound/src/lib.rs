@@ -11,5 +11,5 @@ mod tls;
 
 pub use address::is_public;
 pub use client::{Clients, Forbidden, Received, USER_AGENT, Via, client_for_commands, exchange};
-pub use request::Outbound;
+pub use request::{Outbound, Request};
 pub use tls::{Identity, unusable};

@@ -83,6 +83,15 @@ pub enum SecretError {
     },
 }
 
+/// The name in a stack whose secrets begin with `prefix` of a secret that bridge.toml names: one document serves several stacks.
+#[must_use]
+pub fn name_in_stack(prefix: &str, declared: &str) -> String {
+    match declared.strip_prefix("clawbridge/") {
+        Some(rest) => format!("{prefix}/{rest}"),
+        None => declared.to_owned(),
+    }
+}
+
 /// A reader with a cache. Clones share both.
 #[derive(Clone, Debug)]
 pub struct Secrets {

@@ -84,10 +84,7 @@ impl Deployment {
     /// The name in this stack of a secret that bridge.toml names.
     #[must_use]
     pub fn secret_name(&self, declared: &str) -> String {
-        match declared.strip_prefix("clawbridge/") {
-            Some(rest) => format!("{}/{rest}", self.secret_prefix),
-            None => declared.to_owned(),
-        }
+        clawbridge_secrets::name_in_stack(&self.secret_prefix, declared)
     }
 }
 

@@ -1,6 +1,9 @@
 //! What the tests stand on: a bridge of their own each, and an API for its tools to call.
 
+pub(crate) mod authority;
 mod bridge;
+pub(crate) mod browser;
+mod node;
 mod stub;
 pub(crate) mod work;
 

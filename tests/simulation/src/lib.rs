@@ -20,6 +20,7 @@
 //! its verify sees from then on what was done. An upstream that acts later than that makes verify lie, and then the effect is repeated:
 //! seeds with such an upstream are checked only for that a verify said *not done* before each repetition.
 
+pub mod connections;
 mod figures;
 mod queue;
 mod rules;
