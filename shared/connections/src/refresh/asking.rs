@@ -35,7 +35,7 @@ impl Refresh {
             }
             Seen::Missing | Seen::Deleting => {
                 self.held = None;
-                self.give(&record.clone(), Outcome::NotConnected)
+                self.give(&record, Outcome::NotConnected)
             }
         }
     }

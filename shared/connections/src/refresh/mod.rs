@@ -289,7 +289,7 @@ impl Refresh {
             }
             // Somebody died before the item was written; what claims it writes this too.
             Some(held) if record.version.as_ref() != Some(&held.version) && !is_leased => {
-                record = Box::new(record.holding(held));
+                *record = record.holding(held);
             }
             Some(_) => {}
         }
