@@ -1,7 +1,7 @@
 //! Carrying out the steps of a receipt: what they are, and in which order, is decided by [`clawbridge_tasks::receipt`].
 
 use crate::guard::{self, Report};
-use crate::{Loaded, Trouble, Worker, job};
+use crate::{Loaded, Trouble, Worker, accounts, job};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{CompiledTool, CompiledVerify, Effect};
 use clawbridge_journal::{Decision, Entry, MAX_ANSWER_BYTES, Wire};
@@ -151,11 +151,17 @@ impl Worker {
             Err(error) => return (failed(error, since(started)), leave.map(guard::unused), None),
         };
         let end = deadline.minus(RESERVE);
-        let Some(left) = time_for_call(record, tool.tool().timeout.duration(), Timestamp::now(), end) else {
+        let Some(left) = time_for_call(record, tool.attempt_time(), Timestamp::now(), end) else {
             // Another invocation has more time.
             return (Done::NotCalled(no_time_left()), leave.map(guard::unused), None);
         };
         let called = loaded.caller.call(tool, &record.input, &sender(record, callback.as_deref()), left).await;
+        self.note_connections();
+        if let Some(error) = accounts::waits(loaded, tool, record, &called, Timestamp::now()) {
+            let report =
+                leave.map(|leave| if called.requests > 0 { guard::told(leave, &called) } else { guard::unused(leave) });
+            return (Done::NotCalled(error), report, Seen::of(&called));
+        }
         let report = leave.map(|leave| guard::told(leave, &called));
         let seen = Seen::of(&called);
         let answer = match tool.job() {
@@ -200,6 +206,12 @@ async fn look(loaded: &Loaded, record: &Record, deadline: Timestamp) -> Done {
     let called = loaded.caller.call(tool, &input, &sender(record, None), left).await;
     let finding = match called.answer {
         Ok(answer) => finding(verify, &answer, record),
+        Err(error)
+            if accounts::has_no_token(&error)
+                && record.updated_at.plus(accounts::wait(loaded, tool)) > Timestamp::now() =>
+        {
+            return Done::NotLooked { at: Timestamp::now().plus(error.retry_after.unwrap_or(SOON)) };
+        }
         Err(error) => Finding::Failed(error),
     };
     Done::Looked { finding, status: called.status, ms: since(started) }
@@ -228,18 +240,12 @@ fn policy(tool: &CompiledTool) -> Policy {
     let verify = tool
         .verify()
         .map(|verify| Verify { settle: verify.verify().settle.duration(), max_looks: verify.verify().attempts });
-    let tool = tool.tool();
+    let (timeout, tool) = (tool.attempt_time(), tool.tool());
     let repeatable = match tool.effect {
         Effect::Read | Effect::Idempotent | Effect::Keyed => true,
         Effect::Unsafe => false,
     };
-    Policy {
-        repeatable,
-        max_failures: tool.attempts,
-        timeout: tool.timeout.duration(),
-        verify,
-        retention: tool.result_retention.duration(),
-    }
+    Policy { repeatable, max_failures: tool.attempts, timeout, verify, retention: tool.result_retention.duration() }
 }
 
 /// Names who writes: random, so that a write whose answer got lost is known again.

@@ -4,6 +4,7 @@
 //! wrong ends in a task's record, what the bridge could not record comes back (partial batch response) and in the end reaches the
 //! dead-letter queue. Never a sleep: what must wait goes back to the queue with a delay.
 
+mod accounts;
 mod batch;
 mod catch_up;
 mod execute;
@@ -18,6 +19,7 @@ pub use batch::{Batch, BatchAnswer};
 use clawbridge_aws::{AwsError, Environment, sdk_config};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::Compiled;
+use clawbridge_connections::Connections;
 use clawbridge_events::Events;
 use clawbridge_journal::Entry;
 use clawbridge_limits::Limits;
@@ -65,6 +67,7 @@ pub struct Worker {
     registry: Registry,
     limits: Limits,
     secrets: Secrets,
+    connections: Connections,
     queues: Queues,
     deployment: Deployment,
     public_url: Arc<str>,
@@ -152,12 +155,22 @@ impl Worker {
         }
         let config = sdk_config(environment)?;
         let tables = aws_sdk_dynamodb::Client::new(&config);
+        let secrets = aws_sdk_secretsmanager::Client::new(&config);
         Ok(Worker {
             events: Events::new(tables.clone(), settings.events_table),
             tasks: Tasks::new(tables.clone(), settings.tasks_table),
             limits: Limits::new(&tables, settings.limits_table, format!("{:032x}", fastrand::u128(..))),
+            connections: Connections::new(
+                tables.clone(),
+                secrets.clone(),
+                clawbridge_connections::Settings {
+                    registry_table: settings.registry_table.clone(),
+                    secret_prefix: settings.secret_prefix.clone(),
+                    public_url: settings.public_url.clone(),
+                },
+            ),
             registry: Registry::new(tables, settings.registry_table),
-            secrets: Secrets::new(aws_sdk_secretsmanager::Client::new(&config), ages()),
+            secrets: Secrets::new(secrets, ages()),
             queues: Queues::new(aws_sdk_sqs::Client::new(&config), settings.queue_url, settings.interactive_queue_url),
             deployment: Deployment {
                 bridge_url: settings.bridge_url.into(),
@@ -180,7 +193,12 @@ impl Worker {
         {
             return Ok(loaded.clone());
         }
-        let caller = Caller::new(version.config.clone(), self.secrets.clone(), self.deployment.clone());
+        let caller = Caller::new(
+            version.config.clone(),
+            self.secrets.clone(),
+            Some(self.connections.clone()),
+            self.deployment.clone(),
+        );
         let outbound = Outbound::new(version.config.clone());
         let loaded = Loaded { number: version.number, config: version.config, caller, outbound };
         clawbridge_journal::write(&Entry::ConfigLoaded { version: version.number });

@@ -103,7 +103,6 @@ impl Revoke {
             token_expires_at: None,
             cool_until: None,
             last_error: None,
-            lease: None,
             announced: true,
             ..record
         };

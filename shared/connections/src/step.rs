@@ -155,3 +155,18 @@ pub enum Note {
         code: String,
     },
 }
+
+impl Note {
+    /// A word for it, the generation that it is about, and why.
+    #[must_use]
+    pub fn parts(&self) -> (&'static str, Option<u64>, Option<&str>) {
+        match self {
+            Note::Refreshed { generation } => ("refreshed", Some(*generation), None),
+            Note::Recovered { generation } => ("recovered", Some(*generation), None),
+            Note::Unstored { generation } => ("unstored", Some(*generation), None),
+            Note::Superseded { generation } => ("superseded", Some(*generation), None),
+            Note::Refused { code } => ("refused", None, Some(code)),
+            Note::Expired { generation, code } => ("expired", Some(*generation), Some(code)),
+        }
+    }
+}

@@ -9,6 +9,9 @@ use std::time::Duration;
 /// A token is taken to have expired so long before it does: clocks differ, and calls take time.
 pub const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 
+/// How many refreshes one after the other are followed: more than happen while a process is held up.
+pub const CHAIN: usize = 64;
+
 /// The id of a version, which is the `ClientRequestToken` that it was put with.
 ///
 /// That of a refreshed token set follows from the version that it came of ([`VersionId::next`]). So whoever has that one knows where the
@@ -34,6 +37,12 @@ impl VersionId {
     #[must_use]
     pub fn next(&self) -> VersionId {
         VersionId(hex::encode(Sha256::digest(format!("next\0{}", self.0))))
+    }
+
+    /// Whether refreshes lead from this version to that one, or it is the same: looked at as far as [`CHAIN`].
+    #[must_use]
+    pub fn leads_to(&self, other: &VersionId) -> bool {
+        std::iter::successors(Some(self.clone()), |id| Some(id.next())).take(CHAIN).any(|id| id == *other)
     }
 
     /// The id.

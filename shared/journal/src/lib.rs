@@ -150,6 +150,20 @@ pub enum Entry<'a> {
         /// What jq said.
         reason: &'a str,
     },
+    /// Something happened to a connection.
+    #[serde(rename = "connection.noted")]
+    ConnectionNoted {
+        /// `PROVIDER/ACCOUNT`.
+        connection: &'a str,
+        /// `refreshed`, `recovered`, `unstored`, `superseded`, `refused` or `expired`.
+        what: &'static str,
+        /// Which of its token sets.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        generation: Option<u64>,
+        /// Why, if something is wrong: the provider's registered error code, or a stable one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<&'a str>,
+    },
     /// One attempt at a task. Exactly one line for each.
     #[serde(rename = "task.attempt")]
     TaskAttempt {
@@ -298,6 +312,11 @@ impl Entry<'_> {
             | Entry::AnswerIgnored { .. }
             | Entry::CatchUpRan { .. }
             | Entry::ConfigLoaded { .. } => Level::Info,
+            Entry::ConnectionNoted { what, .. } => match *what {
+                "unstored" => Level::Error,
+                "refused" | "expired" => Level::Warn,
+                _ => Level::Info,
+            },
             Entry::WebhookRefused { status, .. } if *status >= 500 => Level::Error,
             Entry::WebhookRefused { .. } | Entry::RouteFailed { .. } | Entry::TooManyHops { .. } => Level::Warn,
             Entry::TaskAttempt { decision, .. } => match decision {

@@ -54,7 +54,7 @@ impl Guard {
     #[must_use]
     pub fn of(tool: &CompiledTool, credential: Option<&str>) -> Guard {
         let name = tool.name();
-        let lease = tool.tool().timeout.duration() + MARGIN;
+        let lease = tool.attempt_time() + MARGIN;
         let (mut limit, mut slots) = (None, None);
         if let Some(compiled) = tool.limit() {
             let by_credential = credential.filter(|_| compiled.limit.per == Per::Credential);

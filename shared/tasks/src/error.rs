@@ -29,6 +29,8 @@ pub enum Code {
     UnexpectedResponse,
     /// The secret that the tool names is missing or cannot be read.
     CredentialUnavailable,
+    /// The account that the tool uses has to be authorised again.
+    ConnectionExpired,
     /// The tool is not declared (any more).
     UnknownTool,
     /// The address is not public and not allowed.
@@ -61,6 +63,7 @@ impl Code {
             Code::NotFound => "NOT_FOUND",
             Code::UnexpectedResponse => "UNEXPECTED_RESPONSE",
             Code::CredentialUnavailable => "CREDENTIAL_UNAVAILABLE",
+            Code::ConnectionExpired => "CONNECTION_EXPIRED",
             Code::UnknownTool => "UNKNOWN_TOOL",
             Code::AddressForbidden => "ADDRESS_FORBIDDEN",
             Code::OutcomeUnknown => "OUTCOME_UNKNOWN",

@@ -9,8 +9,10 @@ use crate::pages::Walk;
 use crate::quota::{Quota, quota, request_id};
 use crate::redact::Redaction;
 use crate::request::{Prepared, Sender, invalid};
+use crate::tokens::{Tokens, unreachable};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Compiled, CompiledPages, CompiledTool, Effect, Pages, Violation};
+use clawbridge_connections::Connections;
 use clawbridge_outbound::{Clients, Received, Via, exchange};
 use clawbridge_secrets::Secrets;
 use clawbridge_tasks::{Class, Code, TaskError};
@@ -19,6 +21,9 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// RFC 9449, section 8.
+const DPOP_NONCE: &str = "dpop-nonce";
 
 /// A request that has less time than this is not begun.
 const SHORTEST_REQUEST: Duration = Duration::from_millis(50);
@@ -66,6 +71,7 @@ impl Called {
 pub struct Caller {
     clients: Clients,
     secrets: Secrets,
+    tokens: Option<Tokens>,
     deployment: Deployment,
 }
 
@@ -89,23 +95,33 @@ impl Deployment {
 }
 
 impl Caller {
-    /// For the tools of `config`.
+    /// For the tools of `config`. Without `connections` those whose credential is a connection's token cannot be called.
     #[must_use]
-    pub fn new(config: Arc<Compiled>, secrets: Secrets, deployment: Deployment) -> Caller {
-        Caller { clients: Clients::new(config), secrets, deployment }
+    pub fn new(
+        config: Arc<Compiled>,
+        secrets: Secrets,
+        connections: Option<Connections>,
+        deployment: Deployment,
+    ) -> Caller {
+        let tokens = connections.map(|connections| Tokens::new(connections, &config));
+        Caller { clients: Clients::new(config), secrets, tokens, deployment }
     }
 
-    /// Calls `tool` with `input`, for `sender`, within the tool's time limit and `left`: reading the secrets, a second call
+    /// Calls `tool` with `input`, for `sender`, within [`CompiledTool::attempt_time`] and `left`: reading the secrets, a second call
     /// with newer ones, and all pages included. The task's lease counts on that. Where the upstream answers later, the tool's templates and
     /// `body` find the address in the input.
     pub async fn call(&self, tool: &CompiledTool, input: &Value, sender: &Sender<'_>, left: Duration) -> Called {
-        let end = Instant::now() + tool.tool().timeout.duration().min(left);
+        let last = Instant::now() + left;
         let mut call = Call {
             caller: self,
             tool,
             sender,
-            end,
+            last,
+            // Known when there is a token: until then the call's own time has not begun.
+            end: last,
             credentials: Credentials::default(),
+            nonce: None,
+            has_proven: false,
             has_renewed: false,
             room: tool.tool().max_response.bytes(),
             is_cut: false,
@@ -142,15 +158,41 @@ impl Caller {
         self.deployment.upstreams.as_ref().map_or(StandIns::Never, Upstreams::stand_ins)
     }
 
-    async fn credentials(&self, tool: &CompiledTool) -> Result<Credentials, TaskError> {
+    async fn credentials(&self, tool: &CompiledTool, input: &Value, last: Instant) -> Result<Credentials, TaskError> {
         match self.stand_ins() {
             StandIns::Always => Ok(Credentials::stand_ins(tool)),
             StandIns::Missing => {
-                let read = Credentials::read(&self.secrets, &self.deployment, tool).await;
+                let read = self.own_credentials(tool, input, last).await;
                 Ok(read.unwrap_or_else(|_| Credentials::stand_ins(tool)))
             }
-            StandIns::Never => Credentials::read(&self.secrets, &self.deployment, tool).await,
+            StandIns::Never => self.own_credentials(tool, input, last).await,
         }
+    }
+
+    async fn own_credentials(
+        &self,
+        tool: &CompiledTool,
+        input: &Value,
+        last: Instant,
+    ) -> Result<Credentials, TaskError> {
+        let token = match (tool.connection(), &self.tokens) {
+            (None, _) => None,
+            (Some(_), None) => return Err(unreachable()),
+            (Some(connection), Some(tokens)) => Some(tokens.get(connection, input, last).await?),
+        };
+        Credentials::read(&self.secrets, &self.deployment, tool, token).await
+    }
+
+    /// Other credentials than these, which were refused, if there are any.
+    async fn newer(&self, call: &Call<'_>, input: &Value) -> Result<Option<Credentials>, TaskError> {
+        let token = match (call.tool.connection(), &self.tokens, &call.credentials.token) {
+            (Some(connection), Some(tokens), Some(token)) => {
+                let newer = tokens.refused(connection, input, token, call.end).await?;
+                Some(newer.unwrap_or_else(|| token.clone()))
+            }
+            (_, _, token) => token.clone(),
+        };
+        Ok(call.credentials.newer(&self.secrets, &self.deployment, call.tool, token).await)
     }
 }
 
@@ -159,8 +201,15 @@ struct Call<'a> {
     caller: &'a Caller,
     tool: &'a CompiledTool,
     sender: &'a Sender<'a>,
+    /// When all of it is over.
+    last: Instant,
+    /// When the requests are over.
     end: Instant,
     credentials: Credentials,
+    /// What the upstream wants proofs of possession to be made with (RFC 9449, section 9).
+    nonce: Option<String>,
+    /// A proof was made with it. Once is enough.
+    has_proven: bool,
     /// Secrets were read again because those in hand were refused. Once is enough.
     has_renewed: bool,
     /// How many bytes of answers may still be read.
@@ -195,10 +244,11 @@ impl Call<'_> {
         let caller = self.caller;
         let seen = with_callback(self.tool, input, self.sender.callback)?;
         let prepared = Prepared::new(&caller.clients, &caller.deployment.bridge_url, self.tool, &seen, self.sender)?;
-        self.credentials = caller.credentials(self.tool).await?;
+        self.credentials = caller.credentials(self.tool, input, self.last).await?;
+        self.end = self.last.min(Instant::now() + self.tool.tool().timeout.duration());
         let mut page = match paged(self.tool) {
-            Some((declared, programs)) => self.pages(&prepared, declared, programs).await?,
-            None => self.fetch(&prepared).await?,
+            Some((declared, programs)) => self.pages(&prepared, input, declared, programs).await?,
+            None => self.fetch(&prepared, input).await?,
         };
         let content = std::mem::take(&mut page.content);
         let result = project(self.tool, input, content, &page).map_err(|reason| page.unexpected(&reason))?;
@@ -213,13 +263,14 @@ impl Call<'_> {
     async fn pages(
         &mut self,
         prepared: &Prepared,
+        input: &Value,
         declared: &Pages,
         programs: &CompiledPages,
     ) -> Result<Page, TaskError> {
         let mut walk = Walk::new(declared, programs, self.tool.tool().graphql.is_some());
         let mut errors = Vec::new();
         let mut request = walk.request(prepared, &walk.first()).map_err(invalid)?;
-        let mut page = self.fetch(&request).await?;
+        let mut page = self.fetch(&request, input).await?;
         loop {
             errors.append(&mut page.errors);
             let next = walk.take(&page.content, &page.received.headers, &request.url);
@@ -229,7 +280,7 @@ impl Call<'_> {
                 break;
             }
             request = walk.request(prepared, &ask).map_err(invalid)?;
-            page = match self.fetch(&request).await {
+            page = match self.fetch(&request, input).await {
                 Ok(page) => page,
                 Err(error) if error.code == Code::NotFound && walk.may_end_beyond() => break,
                 Err(error) if error.code == Code::NotFound => {
@@ -248,8 +299,8 @@ impl Call<'_> {
     }
 
     /// One request and what its answer means, with newer secrets if those in hand are refused.
-    async fn fetch(&mut self, request: &Prepared) -> Result<Page, TaskError> {
-        let refused = match self.exchange(request).await {
+    async fn fetch(&mut self, request: &Prepared, input: &Value) -> Result<Page, TaskError> {
+        let refused = match self.proven(request).await {
             // The secrets may have been rotated since they were last read. A call that was refused as unauthenticated has not acted.
             Err(error) if error.code == Code::AuthenticationFailed && !error.may_have_acted && !self.has_renewed => {
                 error
@@ -261,18 +312,35 @@ impl Call<'_> {
         if caller.stand_ins() == StandIns::Always {
             return Err(refused);
         }
-        match self.credentials.newer(&caller.secrets, &caller.deployment, self.tool).await {
+        match caller.newer(self, input).await? {
             Some(newer) => {
                 self.credentials = newer;
-                self.exchange(request).await
+                self.proven(request).await
             }
             None => Err(refused),
         }
     }
 
+    /// One request, and once more with the nonce that the upstream wants in proofs of possession.
+    async fn proven(&mut self, request: &Prepared) -> Result<Page, TaskError> {
+        let before = self.nonce.clone();
+        match self.exchange(request).await {
+            Err(error)
+                if error.code == Code::AuthenticationFailed
+                    && !error.may_have_acted
+                    && !self.has_proven
+                    && self.nonce != before =>
+            {
+                self.has_proven = true;
+                self.exchange(request).await
+            }
+            outcome => outcome,
+        }
+    }
+
     async fn exchange(&mut self, request: &Prepared) -> Result<Page, TaskError> {
         let now = Timestamp::now();
-        let mut complete = request.with(self.tool, &self.credentials, now)?;
+        let mut complete = request.with(self.tool, &self.credentials, self.nonce.as_deref(), now)?;
         let mut redaction = self.credentials.redaction(self.tool);
         redaction.add(complete.signature.as_deref().unwrap_or_default());
         // Of the address only the ticket is nobody else's business.
@@ -316,6 +384,8 @@ impl Call<'_> {
         self.room -= if is_result { received.body.len() } else { 0 };
         self.called.received_bytes += received.body.len() as u64;
         self.called.status = Some(received.status);
+        let nonce = received.headers.get(DPOP_NONCE).and_then(|nonce| clawbridge_oauth::nonce(nonce.to_str().ok()?));
+        self.nonce = nonce.or(self.nonce.take());
         self.called.quota = quota(&received.headers, now).or(self.called.quota);
         self.called.request_id = request_id(&received.headers).map(|id| redaction.text(&id));
     }

@@ -3,14 +3,15 @@
 use crate::call::Deployment;
 use crate::redact::Redaction;
 use crate::sign::stand_in;
-use clawbridge_config::{Auth, Carrier, CompiledTool, Tls};
+use clawbridge_config::{Auth, Carrier, CompiledTool, Credential, Tls};
+use clawbridge_connections::AccessToken;
 use clawbridge_outbound::{Identity, unusable};
 use clawbridge_secrets::{SecretError, SecretValue, Secrets, Stage};
 use clawbridge_tasks::{Class, Code, TaskError};
 use std::fmt;
 
 /// What a tool's requests are made with. Debug output does not show it.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub(crate) struct Credentials {
     /// What `auth` sends.
     pub(crate) auth: Option<String>,
@@ -18,6 +19,8 @@ pub(crate) struct Credentials {
     pub(crate) key: Option<String>,
     /// What `tls` shows and trusts.
     pub(crate) identity: Identity,
+    /// The connection's token, where `auth` sends one.
+    pub(crate) token: Option<AccessToken>,
 }
 
 impl fmt::Debug for Credentials {
@@ -36,7 +39,7 @@ enum Age {
 }
 
 impl Credentials {
-    /// Those of `tool`.
+    /// Those of `tool`, with the token of its connection if it has one.
     ///
     /// # Errors
     /// As [`credential`].
@@ -44,19 +47,27 @@ impl Credentials {
         secrets: &Secrets,
         deployment: &Deployment,
         tool: &CompiledTool,
+        token: Option<AccessToken>,
     ) -> Result<Credentials, TaskError> {
-        Credentials::of(secrets, deployment, tool, Age::Known).await
+        Ok(Credentials::of(secrets, deployment, tool, Age::Known).await?.with(token))
     }
 
-    /// Those of `tool` as they are now, if they are not these, which were just refused.
+    /// Those of `tool` as they are now, with this token, if they are not these, which were just refused.
     pub(crate) async fn newer(
         &self,
         secrets: &Secrets,
         deployment: &Deployment,
         tool: &CompiledTool,
+        token: Option<AccessToken>,
     ) -> Option<Credentials> {
-        let newest = Credentials::of(secrets, deployment, tool, Age::Newest).await.ok()?;
-        (newest != *self).then_some(newest)
+        let newest = Credentials::of(secrets, deployment, tool, Age::Newest).await.ok()?.with(token);
+        let is_other = newest.auth != self.auth || newest.key != self.key || newest.identity != self.identity;
+        is_other.then_some(newest)
+    }
+
+    fn with(self, token: Option<AccessToken>) -> Credentials {
+        let auth = token.as_ref().map(|token| token.value().to_owned());
+        Credentials { auth: auth.or(self.auth), token, ..self }
     }
 
     async fn of(
@@ -70,7 +81,10 @@ impl Credentials {
             None => Ok(None),
         };
         let tool = tool.tool();
-        let auth = tool.auth.as_ref().map(|auth| auth.secret.as_str());
+        let auth = tool.auth.as_ref().and_then(|auth| match &auth.credential {
+            Credential::Secret(name) => Some(name.as_str()),
+            Credential::Connection(_) => None,
+        });
         let key = tool.sign.as_ref().map(|sign| sign.secret.as_str());
         let tls = tool.tls.as_ref();
         let text = |name: Option<&str>, value: Option<SecretValue>| match (name, value) {
@@ -84,6 +98,7 @@ impl Credentials {
                 certificate: read(tls.and_then(|tls| tls.secret.as_deref())).await?,
                 authority: read(tls.and_then(|tls: &Tls| tls.ca.as_deref())).await?,
             },
+            token: None,
         })
     }
 
@@ -96,7 +111,7 @@ impl Credentials {
             }
         });
         let key = tool.tool().sign.as_ref().map(|sign| stand_in(sign.secret_encoding).to_owned());
-        Credentials { auth, key, identity: Identity::default() }
+        Credentials { auth, key, identity: Identity::default(), token: None }
     }
 
     /// `user:password` of a tool that sends Basic (RFC 7617).
@@ -126,7 +141,7 @@ impl Credentials {
 
 /// A credential that a request must have, and its value.
 pub(crate) fn required<'a>(auth: &Auth, value: Option<&'a str>) -> Result<&'a str, TaskError> {
-    value.ok_or_else(|| unusable(&auth.secret, "was not read"))
+    value.ok_or_else(|| unusable(auth.credential.name(), "was not read"))
 }
 
 /// The value of the secret that bridge.toml calls `declared`, as text that a header can carry.

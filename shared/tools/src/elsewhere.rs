@@ -197,7 +197,7 @@ mod tests {
         let tool = config.tool("t").expect("a tool");
         let sender = Sender { task: "task_1", step: None, callback: None };
         let prepared = Prepared::new(&Clients::new(config.clone()), "", tool, input, &sender).expect("a request");
-        let complete = || prepared.with(tool, &Credentials::stand_ins(tool), NOW).expect("a request");
+        let complete = || prepared.with(tool, &Credentials::stand_ins(tool), None, NOW).expect("a request");
         let upstreams = Upstreams::new("http://127.0.0.1:7000/", StandIns::Never).expect("upstreams");
         let mut led = complete();
         upstreams.lead(&mut led, tool).expect("led");

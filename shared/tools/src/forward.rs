@@ -27,7 +27,7 @@ impl Caller {
         };
         let client = match &tool.tool().tls {
             Some(tls) => {
-                let credentials = Credentials::read(self.secrets(), self.deployment(), tool).await?;
+                let credentials = Credentials::read(self.secrets(), self.deployment(), tool, None).await?;
                 clients.get_identified(via, tls, &credentials.identity)?
             }
             None => clients.get(via)?,

@@ -16,6 +16,7 @@ mod quota;
 mod redact;
 mod request;
 mod sign;
+mod tokens;
 
 pub use call::{Called, Caller, Deployment, check_output};
 pub use classify::{Answer, classify};

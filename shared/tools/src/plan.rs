@@ -5,7 +5,7 @@ use crate::credentials::Credentials;
 use crate::pages::Walk;
 use crate::request::{Prepared, Sender, host, invalid};
 use clawbridge_clock::Timestamp;
-use clawbridge_config::{Compiled, CompiledTool};
+use clawbridge_config::{Compiled, CompiledTool, ConnectionTemplate, Credential};
 use clawbridge_outbound::{Clients, USER_AGENT};
 use clawbridge_tasks::TaskError;
 use serde::Serialize;
@@ -25,6 +25,9 @@ pub struct Plan {
     pub body: Option<String>,
     /// The secrets that the real request is made with, as bridge.toml names them.
     pub secrets: Vec<String>,
+    /// The connection whose token it carries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<String>,
 }
 
 impl Plan {
@@ -48,7 +51,7 @@ impl Plan {
             prepared = walk.request(&prepared, &walk.first()).map_err(invalid)?;
         }
         let credentials = Credentials::stand_ins(tool);
-        let complete = prepared.with(tool, &credentials, now)?;
+        let complete = prepared.with(tool, &credentials, None, now)?;
         let mut redaction = credentials.redaction(tool);
         redaction.add(complete.signature.as_deref().unwrap_or_default());
         let mut headers: Vec<(String, String)> = complete
@@ -60,10 +63,19 @@ impl Plan {
         headers.push(("user-agent".to_owned(), USER_AGENT.to_owned()));
         headers.extend(complete.body.as_ref().map(|body| ("content-length".to_owned(), body.len().to_string())));
         headers.sort();
-        let tool = tool.tool();
+        let (compiled, tool) = (tool, tool.tool());
         let tls = tool.tls.as_ref();
+        let (secret, connection) = match tool.auth.as_ref().map(|auth| &auth.credential) {
+            Some(Credential::Secret(name)) => (Some(name), None),
+            Some(Credential::Connection(_)) => (None, compiled.connection()),
+            None => (None, None),
+        };
+        let account = |template: &ConnectionTemplate| {
+            let account = template.account(input).map_err(|error| invalid(format!("auth.connection: {error}")))?;
+            Ok::<_, TaskError>(format!("{}/{account}", template.provider()))
+        };
         let names = [
-            tool.auth.as_ref().map(|auth| &auth.secret),
+            secret,
             tool.sign.as_ref().map(|sign| &sign.secret),
             tls.and_then(|tls| tls.secret.as_ref()),
             tls.and_then(|tls| tls.ca.as_ref()),
@@ -74,6 +86,7 @@ impl Plan {
             headers,
             body: complete.body.map(|body| String::from_utf8_lossy(&body).into_owned()),
             secrets: names.into_iter().flatten().cloned().collect(),
+            connection: connection.map(account).transpose()?,
         })
     }
 }
@@ -159,8 +172,10 @@ mod tests {
                 let config = config(&format!("method = \"POST\"\nsign = {{ {sign} }}\ntrace = {trace}"));
                 let tool = config.tool("t").expect("a tool");
                 let prepared = Prepared::new(&Clients::new(config.clone()), "", tool, &json!({"id": 1}), &sender());
-                let complete =
-                    prepared.expect("a request").with(tool, &Credentials::stand_ins(tool), NOW).expect("a signature");
+                let complete = prepared
+                    .expect("a request")
+                    .with(tool, &Credentials::stand_ins(tool), None, NOW)
+                    .expect("a signature");
                 assert_eq!(complete.headers.contains_key("traceparent"), trace);
                 complete.signature.expect("a signature")
             });

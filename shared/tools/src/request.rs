@@ -6,11 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Auth, Carrier, CompiledSign, CompiledTool, Effect, Sign, SignedParts};
+use clawbridge_connections::AccessToken;
+use clawbridge_oauth::{DpopKey, TokenKind};
 use clawbridge_outbound::{Clients, Via, unusable};
 use clawbridge_tasks::{Class, Code, TaskError};
 use clawbridge_trace::TraceContext;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
+use ring::rand::SystemRandom;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -86,6 +89,7 @@ impl Prepared {
         &self,
         tool: &CompiledTool,
         credentials: &Credentials,
+        nonce: Option<&str>,
         now: Timestamp,
     ) -> Result<Complete, TaskError> {
         let mut complete = Complete {
@@ -96,7 +100,10 @@ impl Prepared {
             signature: None,
         };
         if let Some(auth) = &tool.tool().auth {
-            authorize(&mut complete, auth, credentials)?;
+            match credentials.token.as_ref().filter(|token| token.kind() == TokenKind::Dpop) {
+                Some(token) => prove(&mut complete, token, nonce, now)?,
+                None => authorize(&mut complete, auth, credentials)?,
+            }
         }
         // What is signed is what is sent, a credential in the query included.
         if let (Some(sign), Some(compiled)) = (&tool.tool().sign, tool.sign()) {
@@ -214,6 +221,30 @@ fn authorize(complete: &mut Complete, auth: &Auth, credentials: &Credentials) ->
     };
     value.set_sensitive(true);
     complete.headers.insert(name, value);
+    Ok(())
+}
+
+/// A token that is bound to a key goes with a proof that the key is there (RFC 9449, section 7.1), wherever the tool would have it.
+fn prove(complete: &mut Complete, token: &AccessToken, nonce: Option<&str>, now: Timestamp) -> Result<(), TaskError> {
+    let failed = |_| {
+        TaskError::unsent(
+            Code::CredentialUnavailable,
+            Class::Auth,
+            "the connection's key cannot sign; connect it again",
+        )
+    };
+    let random = SystemRandom::new();
+    let key = DpopKey::read(token.dpop_key().unwrap_or_default(), &random).map_err(failed)?;
+    let mut place = complete.url.clone();
+    place.set_query(None);
+    place.set_fragment(None);
+    let method = complete.method.as_str();
+    let proof = key.proof(method, place.as_str(), Some(token.value()), nonce, now, &random).map_err(failed)?;
+    for (name, value) in [(AUTHORIZATION.as_str(), format!("DPoP {}", token.value())), ("dpop", proof)] {
+        let (name, mut value) = header_pair(name, &value)?;
+        value.set_sensitive(true);
+        complete.headers.insert(name, value);
+    }
     Ok(())
 }
 

@@ -131,6 +131,11 @@ fn words(entry: &Entry<'_>) -> (&'static str, String) {
                 "{type} of {task} not made: a chain of {max_hops} tasks feeds itself; look at the routes from source \"bridge\""
             ),
         ),
+        Entry::ConnectionNoted { connection, what, generation, code } => {
+            let generation = generation.map(|generation| format!(", token set {generation}")).unwrap_or_default();
+            let code = code.map(|code| format!(": {code}")).unwrap_or_default();
+            ("connect", format!("{connection} {what}{code}{generation}"))
+        }
         Entry::ConfigLoaded { version } => ("config", format!("version {version} in use")),
         Entry::CatchUpRan { source, looked_at, missed, asked, left, stopped, go_on_at, ms } => {
             let stopped = match (*stopped, go_on_at) {

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::stack::Stack;
 use aws_sdk_secretsmanager::Client as SecretsClient;
 use clawbridge_aws::{Environment, explain, sdk_config};
+use clawbridge_connections::Connections;
 use clawbridge_events::Events;
 use clawbridge_limits::Limits;
 use clawbridge_queue::{Queue, Queues};
@@ -25,6 +26,7 @@ pub(crate) struct Reached {
     pub(crate) limits: Limits,
     pub(crate) registry: Registry,
     pub(crate) secrets: SecretsClient,
+    tables: aws_sdk_dynamodb::Client,
     sqs: aws_sdk_sqs::Client,
 }
 
@@ -58,11 +60,22 @@ impl Reached {
             tasks: Tasks::new(tables.clone(), stack.tasks_table.clone()),
             // It reads and removes, and writes nothing that bears its name.
             limits: Limits::new(&tables, stack.limits_table.clone(), String::new()),
-            registry: Registry::new(tables, stack.registry_table.clone()),
+            registry: Registry::new(tables.clone(), stack.registry_table.clone()),
+            tables,
             secrets: SecretsClient::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
             stack,
         })
+    }
+
+    /// The accounts that are connected.
+    pub(crate) fn connections(&self) -> Connections {
+        let settings = clawbridge_connections::Settings {
+            registry_table: self.stack.registry_table.clone(),
+            secret_prefix: self.stack.secret_prefix.clone(),
+            public_url: self.stack.public_url.clone().unwrap_or_default(),
+        };
+        Connections::new(self.tables.clone(), self.secrets.clone(), settings)
     }
 
     /// The stack's queue of what nobody waits for.

@@ -154,7 +154,7 @@ fn shown_secrets(tool: &Tool) {
             Carrier::Basic { user: Some(user) } => format!("Basic, user {user}"),
             Carrier::Basic { user: None } => "Basic, user:password".to_owned(),
         };
-        say!("auth      {} in {place}", auth.secret);
+        say!("auth      {} in {place}", auth.credential.name());
     }
     if let Some(sign) = &tool.sign {
         say!("signed    {} over {} in {}, with {}", sign.algorithm, sign.over, sign.header, sign.secret);
@@ -204,6 +204,7 @@ async fn call(global: &Global, args: &ToolCallArgs) -> Result<(), Failure> {
         Some(reached) => Secrets::new(reached.secrets.clone(), Ages::default()),
         None => no_secrets()?,
     };
+    let connections = reached.as_ref().map(Reached::connections);
     let running = elsewhere(args, &read.config, &secrets, &deployment).await?;
     let upstreams = match (&running, led_to) {
         (Some(running), _) => Some(running.upstreams()),
@@ -211,7 +212,7 @@ async fn call(global: &Global, args: &ToolCallArgs) -> Result<(), Failure> {
         (None, Some(led_to)) => Some(of_stack(led_to)?),
         (None, None) => None,
     };
-    let caller = Caller::new(read.config.clone(), secrets, Deployment { upstreams, ..deployment });
+    let caller = Caller::new(read.config.clone(), secrets, connections, Deployment { upstreams, ..deployment });
     let started = Instant::now();
     let called = caller.call(tool, &input, &sender, LONGEST).await;
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -90,7 +90,7 @@ impl Recorder {
         {
             return caller.clone();
         }
-        let caller = Caller::new(config.clone(), self.way_out.secrets.clone(), self.way_out.deployment.clone());
+        let caller = Caller::new(config.clone(), self.way_out.secrets.clone(), None, self.way_out.deployment.clone());
         *slot = Some((config.clone(), caller.clone()));
         caller
     }

@@ -2,6 +2,7 @@
 
 use clawbridge_jq::{Program, RunError};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 use crate::graphql::Operation;
 use crate::job::CompiledJob;
@@ -11,6 +12,9 @@ use crate::schema::{Schema, Violation};
 use crate::signed::SignedTemplate;
 use crate::template::{ConnectionTemplate, HeaderTemplate, MAX_URL_BYTES, QueryTemplate, TemplateError, UrlTemplate};
 use crate::verify::CompiledVerify;
+
+/// How long an attempt waits for a token that has to be refreshed first: a provider's ten seconds, and two to store what it gives.
+const TOKEN_TIME: Duration = Duration::from_secs(12);
 
 /// The longest idempotency key, in bytes.
 const MAX_KEY_BYTES: usize = 255;
@@ -135,6 +139,12 @@ impl CompiledTool {
     #[must_use]
     pub fn tool(&self) -> &Tool {
         &self.tool
+    }
+
+    /// How long an attempt may take: the time limit of its calls, and before that what it takes to have a token refreshed.
+    #[must_use]
+    pub fn attempt_time(&self) -> Duration {
+        self.tool.timeout.duration() + if self.connection.is_some() { TOKEN_TIME } else { Duration::ZERO }
     }
 
     /// Which connection's token it sends. `None`: none.

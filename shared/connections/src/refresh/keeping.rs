@@ -11,9 +11,6 @@ use std::time::Duration;
 /// How often a step that puts a stored version in use is tried.
 const TRIES: u32 = 4;
 
-/// The longest chain of stored versions that is looked along.
-const CHAIN: usize = 8;
-
 impl Refresh {
     /// The provider's answer. The next await stores it.
     pub(super) fn answered(&mut self, set: TokenSet) -> Step {
@@ -142,7 +139,7 @@ impl Refresh {
             // An earlier try took effect.
             return self.record(to, now);
         }
-        if from.is_some_and(|from| from == current.version || leads(&from, &current.version, &to.version)) {
+        if from.is_some_and(|from| from.leads_to(&current.version) && current.version.leads_to(&to.version)) {
             // The read was behind, or somebody has put in use what lies between.
             self.held = Some(current);
             return self.promote_again(to, now);
@@ -200,11 +197,4 @@ impl Refresh {
         let at = now.plus(Duration::from_secs(1));
         self.stopgap(now).unwrap_or(Outcome::Later { code: "REFRESHING".to_owned(), reason, at })
     }
-}
-
-/// Whether `between` lies on the way from one version to one that came of it.
-fn leads(from: &VersionId, between: &VersionId, to: &VersionId) -> bool {
-    let chain: Vec<VersionId> = std::iter::successors(Some(from.next()), |id| Some(id.next())).take(CHAIN).collect();
-    let place = |id: &VersionId| chain.iter().position(|link| link == id);
-    place(between).zip(place(to)).is_some_and(|(between, to)| between < to)
 }

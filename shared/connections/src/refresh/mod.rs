@@ -264,7 +264,7 @@ impl Refresh {
         self.held = match seen {
             Seen::Held(held) => Some(held),
             Seen::Missing => None,
-            Seen::Deleting if known && record.status == Status::Active => {
+            Seen::Deleting if known && record.status != Status::Revoked => {
                 // A deletion that came late: the account has been connected again since it was taken back.
                 self.phase = Phase::Restoring;
                 return Step::Restore;

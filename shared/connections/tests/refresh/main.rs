@@ -17,6 +17,7 @@ async fn two_hundred_tasks_in_four_environments_make_one_refresh() {
     let environments: Vec<_> = (0..4).map(|_| stack.environment()).collect();
     let providers = server.providers();
     environments[0].connections.connect(&name(), server.consent(0), vec!["read".to_owned()]).await.unwrap();
+    server.hold_back(&environments);
     let mut tasks = JoinSet::new();
     for task in 0..200 {
         let (connections, providers) = (environments[task % 4].connections.clone(), providers.clone());

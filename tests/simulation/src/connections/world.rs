@@ -148,7 +148,7 @@ fn rate(rng: &mut Rng, much: u32) -> u32 {
 impl World {
     pub(super) fn new(seed: u64, rule: Rule, tracing: bool) -> World {
         let mut rng = Rng::with_seed(seed);
-        let rates = Rates {
+        let mut rates = Rates {
             crash: rate(&mut rng, 80_000),
             stall: rate(&mut rng, 120_000),
             cloud: rate(&mut rng, 200_000),
@@ -156,7 +156,18 @@ impl World {
             provider: rate(&mut rng, 600_000),
         };
         let grace = if rng.u32(0..4) == 0 { rng.u64(1_000..60_000) } else { 0 };
-        let manner = Manner { rotates: rng.u32(0..5) > 0, grace, kills: rng.u32(0..4) > 0, one_consent: rng.bool() };
+        let mut manner =
+            Manner { rotates: rng.u32(0..5) > 0, grace, kills: rng.u32(0..4) > 0, one_consent: rng.bool() };
+        match rule {
+            // What they break takes a process that stood still at the wrong moment.
+            Rule::AskOutlivesLease => rates.stall = 250_000,
+            Rule::RefusalBelieved => {
+                rates.stall = 200_000;
+                manner = Manner { rotates: true, kills: false, grace: 0, ..manner };
+            }
+            Rule::StaleBelieved => rates.stale = 300_000,
+            _ => {}
+        }
         let lifetime = [60_000, 120_000, 300_000][rng.usize(0..3)];
         World {
             rule,
