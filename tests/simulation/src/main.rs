@@ -57,14 +57,15 @@ fn main() -> ExitCode {
     }
     if wanted(Subject::Connections) {
         let started = Instant::now();
-        let mut figures = connections::Figures::default();
+        let (mut figures, mut elsewhere) = (connections::Figures::default(), 0);
         for (seed, report) in run_all(first, seeds, |seed| connections::run(seed, connections::Rule::Kept, args.trace))
         {
             let connections::Report { figures: more, violations, trace } = report;
             figures.add(&more);
+            elsewhere += violations.iter().filter(|violation| violation.is_loss()).count() as u64;
             has_failed |= tell(seed, &violations, &trace, "connections");
         }
-        print_connections(&figures, seeds, started);
+        print_connections(&figures, elsewhere, seeds, started);
     }
     if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -98,7 +99,7 @@ fn run_all<R: Send>(first: u64, seeds: u64, run: impl Fn(u64) -> R + Sync) -> Ve
     })
 }
 
-fn print_connections(figures: &connections::Figures, seeds: u64, started: Instant) {
+fn print_connections(figures: &connections::Figures, elsewhere: u64, seeds: u64, started: Instant) {
     let seconds = started.elapsed().as_secs_f64();
     let rows = [
         ("seeds", seeds),
@@ -113,6 +114,7 @@ fn print_connections(figures: &connections::Figures, seeds: u64, started: Instan
         ("writes that lost", figures.races),
         ("expired", figures.expired),
         ("lost, named point", figures.named),
+        ("lost elsewhere", elsewhere),
         ("virtual hours", figures.millis / 3_600_000),
     ];
     say!("connections");

@@ -170,3 +170,25 @@ async fn the_schedule_refreshes_what_expires_soon_and_lists_by_pages() {
     let tokens = format!("{:?}{:?}", first.records, second.records);
     assert!(!tokens.contains("\"a1\"") && !tokens.contains("\"r1\""), "{tokens}");
 }
+
+#[tokio::test]
+async fn a_grant_without_a_person_connects_itself_once_and_not_after_it_was_taken_back() {
+    let (stack, server) = (Stack::start().await, Server::start().await);
+    let providers = server.providers_of("client_credentials");
+    let environments = [stack.environment(), stack.environment()];
+    let mut tasks = JoinSet::new();
+    for task in 0..20 {
+        let (connections, providers) = (environments[task % 2].connections.clone(), providers.clone());
+        tasks.spawn(async move { connections.token(&providers, &name(), LEFT).await });
+    }
+    for token in tasks.join_all().await {
+        assert_eq!(token.unwrap().value(), "a1");
+    }
+    assert_eq!(server.requests(), 1);
+    let connections = &environments[0].connections;
+    let again = connections.refresh(&providers, &name(), LEFT).await.unwrap();
+    assert_eq!((again.value(), again.generation()), ("a2", 2));
+    connections.revoke(&name()).await.unwrap();
+    let unusable = stack.environment().connections.token(&providers, &name(), LEFT).await.unwrap_err();
+    assert_eq!(unusable, Unusable::NotConnected(name()));
+}

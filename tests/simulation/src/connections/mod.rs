@@ -84,6 +84,14 @@ pub enum Violation {
     Endless,
 }
 
+impl Violation {
+    /// Whether tokens were lost by it.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Violation::PresentedTwice | Violation::Lost | Violation::ConsentOverwritten)
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
