@@ -175,6 +175,8 @@ codes! {
     SchemaReference = "SCHEMA_REFERENCE",
     /// A tool that names a limit which is not declared.
     UnknownLimit = "UNKNOWN_LIMIT",
+    /// A tool that names a connection at a provider which is not declared.
+    UnknownProvider = "UNKNOWN_PROVIDER",
     /// A route to a tool that is not declared.
     UnknownTool = "UNKNOWN_TOOL",
     /// Two routes of one name.

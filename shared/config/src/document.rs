@@ -148,6 +148,7 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
             providers.extend(provider.map(|provider| (entry.key.clone(), provider)));
         }
     }
+    tool::check_connections(reader, document, &tools);
     let network = fields.entry("network").map_or_else(Network::default, |entry| network(reader, entry));
     let limits = fields.entry("limits").map_or_else(Limits::default, |entry| limit::limits(reader, entry));
     limit::resolve(reader, document, &mut tools, &limits);

@@ -16,6 +16,8 @@ use std::str::FromStr;
 use clawbridge_jq::Program;
 use serde_json::Value;
 
+use std::collections::BTreeMap;
+
 use crate::compiled::{Body, CompiledTool};
 use crate::diagnostic::Code;
 use crate::graphql::OperationKind;
@@ -372,6 +374,24 @@ pub(crate) fn unit<T: FromStr<Err = UnitError> + std::fmt::Display>(
 }
 
 /// The names of all tools of a document, those among them that have something wrong.
+/// Tell of connections at providers that are not there. One that is there and wrong has been reported.
+pub(crate) fn check_connections(reader: &mut Reader<'_>, document: &Node, tools: &BTreeMap<String, CompiledTool>) {
+    let declared = names(document.at_pointer("/providers"));
+    let is_there = |name: &str| declared.contains(&name);
+    for (name, tool) in tools {
+        let Some(connection) = tool.connection().filter(|connection| !is_there(connection.provider())) else {
+            continue;
+        };
+        let path = format!("tools.{name}.auth.connection");
+        let at = document.at_pointer(&format!("/tools/{name}/auth/connection")).at;
+        let provider = short(connection.provider());
+        let message = format!("{path} is at the provider {provider:?}, which is not declared");
+        let near = nearest(connection.provider(), &declared).map(|near| format!("did you mean {near:?}?"));
+        reader.error(Code::UnknownProvider, &path, at, message).suggestion =
+            Some(near.unwrap_or_else(|| format!("declare it as [providers.{provider}]")));
+    }
+}
+
 pub(crate) fn names(tools: &Node) -> Vec<&str> {
     match &tools.data {
         Data::Table(entries) => entries.iter().map(|entry| entry.key.as_str()).collect(),

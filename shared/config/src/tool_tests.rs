@@ -80,7 +80,15 @@ fn a_credential_goes_into_a_header_a_parameter_or_basic() {
 
 #[test]
 fn a_connections_token_goes_into_a_header() {
-    let auth = |more: &str| tool(&reading(&format!("auth = {{ connection = {more} }}"))).auth.expect("auth");
+    let provider = |name: &str| {
+        format!(
+            "\n[providers.{name}]\ngrant = \"client_credentials\"\ntoken_url = \"https://a.example/t\"\nclient_id = \"c\"\n\
+             client_auth = \"post\"\nsecret = \"clawbridge/providers/{name}\""
+        )
+    };
+    let providers = provider("salesforce") + &provider("shopify");
+    let auth =
+        |more: &str| tool(&(reading(&format!("auth = {{ connection = {more} }}")) + &providers)).auth.expect("auth");
     let expected = |name: &str, header: &str, prefix: &str| Auth {
         credential: Credential::Connection(name.into()),
         carrier: Carrier::Header { name: header.into(), prefix: prefix.into() },

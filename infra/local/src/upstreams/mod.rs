@@ -53,7 +53,7 @@ pub(crate) struct Opened {
 enum Mode {
     Stub(Mutex<Stub>),
     Replay(Mutex<Tape>),
-    Record(Recorder),
+    Record(Box<Recorder>),
 }
 
 /// The tools whose calls are led here.
@@ -105,7 +105,7 @@ impl Opened {
         let mode = match (&args.stub, &args.replay, &args.record) {
             (Some(script), _, _) => Mode::Stub(Mutex::new(Stub::open(script, args.stub_seed.unwrap_or(0))?)),
             (_, Some(dir), _) => Mode::Replay(Mutex::new(Tape::open(dir, args.replay_strict, redact)?)),
-            (_, _, Some(dir)) => Mode::Record(Recorder::open(dir, redact, way_out())?),
+            (_, _, Some(dir)) => Mode::Record(Box::new(Recorder::open(dir, redact, way_out())?)),
             (None, None, None) => return Ok(None),
         };
         let stand_ins = if matches!(mode, Mode::Record(_)) { StandIns::Never } else { stand_ins };

@@ -66,6 +66,7 @@ pub(super) fn auth(
 
 /// `connection`: an OAuth access token, which goes into a header and nowhere else (RFC 9700, section 4.3.2).
 fn token(reader: &mut Reader<'_>, auth: &Fields<'_>, connection: &Found<'_>, claims: &mut Claims) -> Option<Auth> {
+    let mut is_plain = true;
     for key in ["secret", "query", "basic", "user"] {
         if let Some(other) = auth.entry(key) {
             let message = format!(
@@ -74,6 +75,7 @@ fn token(reader: &mut Reader<'_>, auth: &Fields<'_>, connection: &Found<'_>, cla
             );
             let at = other.key_at.or(auth.at);
             reader.error(Code::KeyNotAllowed, &auth.path_of(key), at, message);
+            is_plain = false;
         }
     }
     let template = match ConnectionTemplate::parse(connection.value()) {
@@ -86,7 +88,9 @@ fn token(reader: &mut Reader<'_>, auth: &Fields<'_>, connection: &Found<'_>, cla
     let header = reader.optional(auth, "header");
     let prefix = reader.optional(auth, "prefix");
     let carrier = header_carrier(reader, auth, header, prefix, claims);
-    template.map(|_| Auth { credential: Credential::Connection(connection.value().to_owned()), carrier })
+    template
+        .filter(|_| is_plain)
+        .map(|_| Auth { credential: Credential::Connection(connection.value().to_owned()), carrier })
 }
 
 fn header_carrier(
