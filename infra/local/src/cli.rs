@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use clawbridge_access::Scope;
 use clawbridge_signatures::Scheme;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,6 +64,9 @@ pub(crate) enum Command {
     /// Secrets that tools use.
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Tokens of the API.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Say why a webhook is refused, or run a file of signature vectors.
     Verify(Box<VerifyArgs>),
     /// Check bridge.toml.
@@ -318,6 +322,36 @@ pub(crate) enum LimitsCommand {
         /// The key, as `limits list` shows it: tool/NAME, limit/NAME, credential/SECRET, slots/…, retries/TOOL, circuit/TOOL.
         scope: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token. It is shown this once.
+    Create(TokenCreateArgs),
+    /// List the tokens: what they are called and for.
+    List,
+    /// Revoke a token. It is refused everywhere within five seconds.
+    Revoke {
+        /// Its name.
+        #[arg(long)]
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreateArgs {
+    /// What it is called: letters, digits, - _ and .
+    #[arg(long)]
+    pub(crate) name: String,
+    /// What it is for: read, execute, admin, tool:NAME, source:NAME or agent:NAME; several times for several [default: admin].
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Vec<Scope>,
+    /// The same as --scope tool:NAME.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool: Vec<String>,
+    /// For how long it is valid: 12h, 30d [default: until it is revoked].
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    pub(crate) expires: Option<Duration>,
 }
 
 #[derive(Debug, Subcommand)]
