@@ -221,13 +221,16 @@ async fn each_scope_opens_its_endpoints_and_no_other() {
     assert_eq!(tried.len(), operations - 1);
 }
 
+/// Method, path, headers, body; status, code, a field's path.
+type Mistake<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, &'a str, u16, &'a str, &'a str);
+
 #[tokio::test]
 async fn what_is_wrong_with_a_request_is_named() {
     let bridge = Bridge::start(CONFIG).await;
     let user = admin(&bridge);
     let json = ("content-type", "application/json");
     let large = format!(r#"{{"tool":"ping","input":"{}"}}"#, "x".repeat(1024 * 1024));
-    let rows: Vec<(&str, &str, Vec<(&str, &str)>, &str, u16, &str, &str)> = vec![
+    let rows: Vec<Mistake<'_>> = vec![
         ("POST", "/tasks", vec![json], "{", 400, "invalid_json", ""),
         ("POST", "/tasks", vec![json], "{}", 400, "validation_error", ""),
         ("POST", "/tasks", vec![json], r#"{"tool":"ping","colour":1}"#, 400, "validation_error", "colour"),
