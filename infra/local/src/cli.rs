@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use clawbridge_access::Scope;
 use clawbridge_signatures::Scheme;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,6 +64,9 @@ pub(crate) enum Command {
     /// Secrets that tools use.
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Tokens of the API.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Say why a webhook is refused, or run a file of signature vectors.
     Verify(Box<VerifyArgs>),
     /// Check bridge.toml.
@@ -321,6 +325,36 @@ pub(crate) enum LimitsCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token. It is shown this once.
+    Create(TokenCreateArgs),
+    /// List the tokens: what they are called and for.
+    List,
+    /// Revoke a token. It is refused everywhere within five seconds.
+    Revoke {
+        /// Its name.
+        #[arg(long)]
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreateArgs {
+    /// What it is called: letters, digits, - _ and .
+    #[arg(long)]
+    pub(crate) name: String,
+    /// What it is for: read, execute, admin, tool:NAME, source:NAME or agent:NAME; several times for several [default: admin].
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Vec<Scope>,
+    /// The same as --scope tool:NAME.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool: Vec<String>,
+    /// For how long it is valid: 12h, 30d [default: until it is revoked].
+    #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+    pub(crate) expires: Option<Duration>,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum SourceCommand {
     /// Add a source.
     Add(SourceAddArgs),
@@ -540,6 +574,24 @@ fn parse_day(day: &str) -> Result<String, String> {
 fn parse_key(text: &str) -> Result<String, String> {
     let is_key = (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     is_key.then(|| text.to_owned()).ok_or_else(|| "a key is 1 to 255 visible ASCII characters".to_owned())
+}
+
+/// How long a token is valid: `90m`, `12h`, `30d`, up to ten years.
+fn parse_lifetime(text: &str) -> Result<Duration, String> {
+    let unit = |unit| match unit {
+        'm' => Some(60),
+        'h' => Some(3600),
+        'd' => Some(86_400),
+        _ => None,
+    };
+    let seconds = text.char_indices().next_back().and_then(|(at, last)| {
+        let number: u64 = text[..at].parse().ok()?;
+        number.checked_mul(unit(last)?)
+    });
+    match seconds {
+        Some(seconds @ 1..=315_360_000) => Ok(Duration::from_secs(seconds)),
+        _ => Err("a time is written as 90m, 12h or 30d, and is at most 3650d".to_owned()),
+    }
 }
 
 fn parse_since(text: &str) -> Result<Duration, String> {

@@ -39,6 +39,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Limits(command)) => operator::limits::run(&global, command).await,
         Some(Command::Source(command)) => operator::sources::run(&global, command).await,
         Some(Command::Secret(command)) => operator::secrets::run(&global, command).await,
+        Some(Command::Token(command)) => operator::tokens::run(&global, command).await,
         Some(Command::Verify(args)) => operator::verify::run(&global, &args).await,
         Some(Command::Check(args)) => operator::config::check_file(&global, &args),
         Some(Command::Apply(args)) => operator::config::apply_file(&global, &args).await,

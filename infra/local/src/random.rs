@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use clawbridge_access::Token;
 use clawbridge_signatures::Scheme;
 use clawbridge_trace::TraceContext;
 
@@ -23,6 +24,11 @@ pub(crate) fn key() -> String {
 /// An idempotency key that nobody else has.
 pub(crate) fn idempotency_key() -> String {
     hex::encode(&bytes()[..16])
+}
+
+/// A token of the API.
+pub(crate) fn token() -> Token {
+    Token::of(bytes())
 }
 
 /// A trace that begins here.

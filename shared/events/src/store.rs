@@ -226,6 +226,23 @@ impl Events {
     /// # Errors
     /// See [`StoreError`].
     pub async fn list(&self, day: &str, limit: usize) -> Result<(Vec<Listed>, bool), StoreError> {
+        let (listed, next) = self.page(day, None, limit).await?;
+        Ok((listed, next.is_some()))
+    }
+
+    /// As [`Events::list`] from behind a place on, and the place behind which there may be more.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn page(
+        &self,
+        day: &str,
+        after: Option<(i64, &str)>,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, Option<(i64, String)>), StoreError> {
+        let after = after.map(|(at, id)| {
+            Item::from([("day".to_owned(), s(day)), ("at".to_owned(), n(at)), ("id".to_owned(), s(id))])
+        });
         let answer = self
             .client
             .query()
@@ -236,12 +253,16 @@ impl Events {
             .expression_attribute_values(":day", s(day))
             .scan_index_forward(false)
             .limit(i32::try_from(limit.clamp(1, 1000)).unwrap_or(1000))
+            .set_exclusive_start_key(after)
             .send()
             .await
             .map_err(|error| StoreError::Table(explain(&error)))?;
-        let more = answer.last_evaluated_key.is_some();
+        let next = answer.last_evaluated_key.as_ref().and_then(|key| {
+            let from = Reader(key);
+            Some((from.number("at").ok()?, from.text("id").ok()?.to_owned()))
+        });
         let listed = answer.items.unwrap_or_default().iter().filter_map(|item| listed(Reader(item)).ok()).collect();
-        Ok((listed, more))
+        Ok((listed, next))
     }
 }
 

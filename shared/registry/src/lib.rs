@@ -1,7 +1,13 @@
-//! Configuration versions in the registry table.
+//! The registry table: configuration versions, and (`tokens`) the API's tokens.
 //!
 //! `apply` puts a new version; functions look for it every few seconds and keep what they compiled. Key: `kind`, `name`. The item
 //! `config`/`current` holds the version in use; `config`/`v00000012` each one that was.
+
+mod submissions;
+mod tokens;
+
+pub use submissions::Submitted;
+pub use tokens::{MAX_TOKENS, USE_NOTED_EVERY};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -10,7 +16,7 @@ use clawbridge_aws::explain;
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Compiled, Config, Diagnostic};
 use clawbridge_packed::Packed;
-use clawbridge_table::{Reader, WrongAttribute, b, n, s};
+use clawbridge_table::{Item, Reader, WrongAttribute, b, n, s};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -116,20 +122,66 @@ impl Registry {
     }
 
     async fn document(&self) -> Result<Option<(u64, Packed)>, RegistryError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("kind", s("config"))
-            .key("name", s("current"))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| RegistryError::Table(explain(&error)))?;
-        let Some(item) = answer.item else { return Ok(None) };
+        self.document_named("current").await
+    }
+
+    async fn document_named(&self, name: &str) -> Result<Option<(u64, Packed)>, RegistryError> {
+        let Some(item) = self.item("config", name).await? else { return Ok(None) };
         let from = Reader(&item);
         let read = || Ok((from.number("version")?, from.packed("document", "encoding")?));
-        read().map(Some).map_err(|wrong: WrongAttribute| RegistryError::Table(format!("config/current: {wrong}")))
+        read().map(Some).map_err(|wrong: WrongAttribute| RegistryError::Table(format!("config/{name}: {wrong}")))
+    }
+
+    async fn item(&self, kind: &str, name: &str) -> Result<Option<Item>, RegistryError> {
+        let get = self.client.get_item().table_name(&self.table).key("kind", s(kind)).key("name", s(name));
+        let answer = get.consistent_read(true).send().await;
+        Ok(answer.map_err(|error| RegistryError::Table(explain(&error)))?.item)
+    }
+
+    /// The document in use as it stands in the table now, JSON, with its number; 0 and an empty one before the first.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub async fn latest(&self) -> Result<(u64, Vec<u8>), RegistryError> {
+        match self.document().await? {
+            Some((number, packed)) => Ok((number, unpacked(number, &packed)?)),
+            None => Ok((0, Config::default().to_json())),
+        }
+    }
+
+    /// The document of a version, JSON.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub async fn version(&self, number: u64) -> Result<Option<Vec<u8>>, RegistryError> {
+        let found = self.document_named(&version_name(number)).await?;
+        found.map(|(number, packed)| unpacked(number, &packed)).transpose()
+    }
+
+    /// The versions before `before`, newest first, at most `limit`: number and when each was applied.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub async fn versions(&self, before: Option<u64>, limit: i32) -> Result<Vec<(u64, Timestamp)>, RegistryError> {
+        let last = before.map_or_else(|| "v99999999".to_owned(), |before| version_name(before.saturating_sub(1)));
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("kind = :kind AND #name BETWEEN :first AND :last")
+            .expression_attribute_names("#name", "name")
+            .expression_attribute_values(":kind", s("config"))
+            .expression_attribute_values(":first", s("v00000000"))
+            .expression_attribute_values(":last", s(&last))
+            .projection_expression("version, applied_at")
+            .scan_index_forward(false)
+            .limit(limit);
+        let answer = query.send().await.map_err(|error| RegistryError::Table(explain(&error)))?;
+        let read = |item: &Item| -> Result<(u64, Timestamp), WrongAttribute> {
+            let from = Reader(item);
+            Ok((from.number("version")?, Timestamp::from_millis(from.number("applied_at")?)))
+        };
+        Ok(answer.items.unwrap_or_default().iter().filter_map(|item| read(item).ok()).collect())
     }
 
     /// Puts `config` as a new version and returns its number; the number in use, without a write, if that is the same configuration.
@@ -137,11 +189,29 @@ impl Registry {
     /// # Errors
     /// See [`RegistryError`].
     pub async fn apply(&self, config: &Config, now: Timestamp) -> Result<u64, RegistryError> {
+        self.apply_over(config, None, now).await
+    }
+
+    /// As [`Registry::apply`], if the version in use is still `expected`.
+    ///
+    /// # Errors
+    /// See [`RegistryError`]; `Raced` where it is another.
+    pub async fn apply_over(
+        &self,
+        config: &Config,
+        expected: Option<u64>,
+        now: Timestamp,
+    ) -> Result<u64, RegistryError> {
         let packed = Packed::pack(&config.to_json());
         if packed.bytes.len() > MAX_PACKED_BYTES {
             return Err(RegistryError::TooLarge { bytes: packed.bytes.len() });
         }
-        let number = match self.document().await? {
+        let document = self.document().await?;
+        let in_use = document.as_ref().map_or(0, |(number, _)| *number);
+        if expected.is_some_and(|expected| expected != in_use) {
+            return Err(RegistryError::Raced);
+        }
+        let number = match document {
             Some((number, current)) if current == packed => return Ok(number),
             Some((number, _)) => number + 1,
             None => 1,
@@ -161,7 +231,7 @@ impl Registry {
             .condition_expression("attribute_not_exists(version) OR version = :before")
             .expression_attribute_values(":before", n(version - 1))
             .build();
-        let archived = item(&format!("v{number:08}")).condition_expression("attribute_not_exists(kind)").build();
+        let archived = item(&version_name(number)).condition_expression("attribute_not_exists(kind)").build();
         let (Ok(current), Ok(archived)) = (current, archived) else {
             return Err(RegistryError::Table("the write could not be built".to_owned()));
         };
@@ -178,6 +248,14 @@ impl Registry {
             Err(error) => Err(RegistryError::Table(explain(&error))),
         }
     }
+}
+
+fn version_name(number: u64) -> String {
+    format!("v{number:08}")
+}
+
+fn unpacked(version: u64, packed: &Packed) -> Result<Vec<u8>, RegistryError> {
+    packed.unpack(MAX_CONFIG_BYTES).map_err(|error| RegistryError::Invalid { version, reason: error.to_string() })
 }
 
 /// The configuration that there is before the first.

@@ -17,7 +17,7 @@ mod store;
 pub use error::{Class, Code, TaskError};
 pub use item::input_fits;
 pub use record::{Attempt, By, NewTask, Origin, Record, RecordError, State, Waiting, input_hash, task_id};
-pub use store::{Listing, StoreError, Tasks};
+pub use store::{Listing, Page, Place, StoreError, Tasks};
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use clawbridge_aws::explain;
-use clawbridge_table::{Item, get_many, s};
+use clawbridge_table::{Item, Reader, get_many, n, s};
 
 /// Why the table did not do what was asked. The work stays on the queue.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,26 @@ pub struct Listing {
     pub records: Vec<Record>,
     /// Whether there are more of that day.
     pub more: bool,
+}
+
+/// A place in the order of an index within its day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Milliseconds since the epoch.
+    pub at: i64,
+    /// Task id.
+    pub id: String,
+}
+
+/// One page of records in the order of the index.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The records.
+    pub records: Vec<Record>,
+    /// Where each of them stands.
+    pub places: Vec<Place>,
+    /// Behind which the next page begins, if the day may have more.
+    pub next: Option<Place>,
 }
 
 /// The table.
@@ -111,11 +131,36 @@ impl Tasks {
     /// # Errors
     /// See [`StoreError`].
     pub async fn list(&self, day: &str, state: Option<State>, limit: usize) -> Result<Listing, StoreError> {
+        let page = self.page(day, state, None, limit).await?;
+        let mut records = page.records;
+        records.sort_by_key(|record| std::cmp::Reverse(record.updated_at));
+        Ok(Listing { records, more: page.next.is_some() })
+    }
+
+    /// As [`Tasks::list`] in the order of the index, from behind a place on: as many of its entries are looked at as `limit` says, of which
+    /// those are left out whose state is another by now.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn page(
+        &self,
+        day: &str,
+        state: Option<State>,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
         let (index, attribute, value) = match state {
             Some(state) if state.is_listed() => ("by_state", "listed", item::listed(state, day)),
             Some(_) | None => ("by_day", "day", day.to_owned()),
         };
         let limit = limit.clamp(1, 100);
+        let after = after.map(|place| {
+            Item::from([
+                (attribute.to_owned(), s(&value)),
+                ("at".to_owned(), n(place.at)),
+                ("id".to_owned(), s(&place.id)),
+            ])
+        });
         let answer = self
             .client
             .query()
@@ -126,22 +171,25 @@ impl Tasks {
             .expression_attribute_values(":v", s(&value))
             .scan_index_forward(false)
             .limit(i32::try_from(limit).unwrap_or(100))
+            .set_exclusive_start_key(after)
             .send()
             .await
             .map_err(|error| StoreError::Table(explain(&error)))?;
-        let more = answer.last_evaluated_key.is_some();
-        let keys: Vec<Item> = answer
-            .items
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|mut item| Some([("id".to_owned(), item.remove("id")?)].into()))
-            .collect();
+        let place = |item: &Item| {
+            let from = Reader(item);
+            Some(Place { at: from.number("at").ok()?, id: from.text("id").ok()?.to_owned() })
+        };
+        let next = answer.last_evaluated_key.as_ref().and_then(place);
+        let places: Vec<Place> = answer.items.unwrap_or_default().iter().filter_map(place).collect();
+        let keys = places.iter().map(|place| Item::from([("id".to_owned(), s(&place.id))])).collect();
         let items = get_many(&self.client, &self.table, keys, false).await.map_err(StoreError::Table)?;
         let mut records = items.iter().map(read).collect::<Result<Vec<Record>, RecordError>>()?;
-        records.sort_by_key(|record| std::cmp::Reverse(record.updated_at));
+        records.sort_by_key(|record| places.iter().position(|place| place.id == record.id));
         if let Some(state) = state {
             records.retain(|record| record.state == state);
         }
-        Ok(Listing { records, more })
+        let places =
+            records.iter().filter_map(|record| places.iter().find(|place| place.id == record.id).cloned()).collect();
+        Ok(Page { records, places, next })
     }
 }

@@ -1,5 +1,6 @@
 //! The functions' own handlers, invoked as Lambda invokes them: JSON in, JSON out.
 
+use clawbridge_api::Api;
 use clawbridge_local_aws::gateway::{Invocation, Invoke, InvokeError};
 use clawbridge_webhook::Webhook;
 use clawbridge_worker::{Batch, Worker};
@@ -19,6 +20,22 @@ pub(crate) fn webhook(webhook: Webhook) -> Invoke {
             let handler = service_fn(move |request| {
                 let webhook = webhook.clone();
                 async move { webhook.handle(request).await }
+            });
+            let answer = Adapter::from(handler).call(LambdaEvent::new(request, context(&invocation))).await;
+            written(answer)
+        })
+    })
+}
+
+/// `api` behind API Gateway.
+pub(crate) fn api(api: Api) -> Invoke {
+    Arc::new(move |invocation| {
+        let api = api.clone();
+        Box::pin(async move {
+            let request: LambdaRequest = read(&invocation)?;
+            let handler = service_fn(move |request| {
+                let api = api.clone();
+                async move { api.handle(request).await }
             });
             let answer = Adapter::from(handler).call(LambdaEvent::new(request, context(&invocation))).await;
             written(answer)

@@ -3,6 +3,7 @@
 //! Two ports. The public one answers what API Gateway would, and nothing else, so that a tunnel may point at it. The private one carries
 //! the AWS services, the echo endpoint and the description of the stack; it checks no credentials and must stay on this machine.
 
+mod admin_token;
 mod echo;
 mod functions;
 mod provision;
@@ -16,9 +17,10 @@ use crate::stack::Stack;
 use crate::upstreams::{Opened, Tools, View, WayOut};
 use aws_sdk_secretsmanager::Client as SecretsClient;
 use bytes::Bytes;
+use clawbridge_api::{Api as ApiFunction, Settings as ApiSettings};
 use clawbridge_aws::{Environment, sdk_config};
 use clawbridge_journal::Level;
-use clawbridge_local_aws::gateway::{Access, Function, Gateway, Outcome};
+use clawbridge_local_aws::gateway::{Access, Function, Gateway, Invoke, Outcome};
 use clawbridge_local_aws::mapping::{BatchOutcome, Mapping, MappingConfig, Notice};
 use clawbridge_local_aws::{LocalAws, OpenError, State};
 use clawbridge_queue::Queue;
@@ -40,6 +42,9 @@ use tokio::sync::watch as signal;
 
 /// Time limit of the webhook function, as in the template.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Time limit of the api function, as in the template.
+const API_TIMEOUT: Duration = Duration::from_secs(29);
 
 /// Runs until Ctrl-C or SIGTERM, then drains.
 pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> {
@@ -108,7 +113,21 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     };
     let worker = Worker::new(&environment, worker).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
 
-    let gateway = gateway(functions::webhook(webhook), show)?;
+    let api = ApiSettings {
+        queue_url: local.sqs().queue_url(&stack.queue),
+        interactive_queue_url: local.sqs().queue_url(&stack.interactive_queue),
+        dead_letter_queue_url: local.sqs().queue_url(&stack.dead_letter_queue),
+        events_table: stack.events_table.clone(),
+        tasks_table: stack.tasks_table.clone(),
+        registry_table: stack.registry_table.clone(),
+        secret_prefix: stack.secret_prefix.clone(),
+    };
+    let api = ApiFunction::new(&environment, api).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
+    if let State::Dir(dir) = &state {
+        admin_token::provide(dir, &registry).await?;
+    }
+
+    let gateway = gateway(functions::webhook(webhook), functions::api(api), show)?;
     let worker = functions::worker(worker);
     let work = mapping(&local, worker.clone(), &stack.queue, args.concurrency, args, show)?;
     let interactive = mapping(&local, worker, &stack.interactive_queue, args.interactive_concurrency, args, show)?;
@@ -220,10 +239,9 @@ fn pages(
     }
 }
 
-fn gateway(webhook: clawbridge_local_aws::gateway::Invoke, show: Show) -> Result<Gateway, Failure> {
-    let api = clawbridge_local_aws::gateway::Api::default();
+fn gateway(webhook: Invoke, api: Invoke, show: Show) -> Result<Gateway, Failure> {
     let function = Function::new(webhook, WEBHOOK_TIMEOUT);
-    let mut gateway = Gateway::new(api);
+    let mut gateway = Gateway::new(clawbridge_local_aws::gateway::Api::default());
     // GET and HEAD are how some providers ask whether the address is theirs.
     for method in ["POST", "GET", "HEAD"] {
         gateway = gateway
@@ -232,6 +250,7 @@ fn gateway(webhook: clawbridge_local_aws::gateway::Invoke, show: Show) -> Result
     }
     let gateway = gateway
         .route("POST /callbacks/{ticket}", function)
+        .and_then(|gateway| gateway.route("ANY /api/{proxy+}", Function::new(api, API_TIMEOUT)))
         .map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?
         .fallback(Arc::new(|request| Box::pin(std::future::ready(outside(&request)))))
         .access_log(Arc::new(move |access| note_access(access, &show)));
@@ -251,9 +270,9 @@ fn note_access(access: &Access, show: &Show) {
     let text = match &access.outcome {
         Outcome::Answered => return,
         Outcome::Refused => format!("gateway refused {} with {}", access.method, access.status),
-        Outcome::Invocation(error) => format!("webhook did not answer: {error}"),
-        Outcome::Malformed(answer) => format!("webhook answered something that is no response: {answer}"),
-        Outcome::IntegrationTimeout => "webhook took too long; the sender got 503".to_owned(),
+        Outcome::Invocation(error) => format!("the function did not answer: {error}"),
+        Outcome::Malformed(answer) => format!("the function answered something that is no response: {answer}"),
+        Outcome::IntegrationTimeout => "the function took too long; the sender got 503".to_owned(),
     };
     show.note(&text, Level::Warn);
 }
@@ -319,6 +338,9 @@ fn banner(json_lines: bool, args: &DevArgs, state: &State, stack: &Stack, applie
     println!("clawbridge {} is running on this machine", env!("CARGO_PKG_VERSION"));
     println!();
     println!("  webhooks   {public}/hooks/SOURCE    (what API Gateway would serve; a tunnel may point here)");
+    if let State::Dir(dir) = state {
+        println!("  api        {public}/api/v1/    (token: {})", admin_token::path(dir).display());
+    }
     println!("  private    {private}    (AWS services without credentials, /echo; keep it on this machine)");
     println!("  state      {kept}");
     match &applied.summary {

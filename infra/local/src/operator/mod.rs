@@ -14,6 +14,7 @@ pub(crate) mod sources;
 mod submit;
 mod table;
 pub(crate) mod tasks;
+pub(crate) mod tokens;
 pub(crate) mod tools;
 pub(crate) mod verify;
 
