@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use clawbridge_oauth::Ticket;
 use clawbridge_signatures::Scheme;
 use clawbridge_trace::TraceContext;
 
@@ -23,6 +24,11 @@ pub(crate) fn key() -> String {
 /// An idempotency key that nobody else has.
 pub(crate) fn idempotency_key() -> String {
     hex::encode(&bytes()[..16])
+}
+
+/// The ticket of a link to connect an account with.
+pub(crate) fn ticket() -> Ticket {
+    Ticket::new(bytes())
 }
 
 /// A trace that begins here.

@@ -5,6 +5,8 @@ use crate::failure::Failure;
 use crate::stack::Stack;
 use aws_sdk_secretsmanager::Client as SecretsClient;
 use clawbridge_aws::{Environment, explain, sdk_config};
+use clawbridge_connections::links::Links;
+use clawbridge_connections::{Connections, Settings};
 use clawbridge_events::Events;
 use clawbridge_limits::Limits;
 use clawbridge_queue::{Queue, Queues};
@@ -25,6 +27,7 @@ pub(crate) struct Reached {
     pub(crate) limits: Limits,
     pub(crate) registry: Registry,
     pub(crate) secrets: SecretsClient,
+    tables: aws_sdk_dynamodb::Client,
     sqs: aws_sdk_sqs::Client,
 }
 
@@ -58,11 +61,32 @@ impl Reached {
             tasks: Tasks::new(tables.clone(), stack.tasks_table.clone()),
             // It reads and removes, and writes nothing that bears its name.
             limits: Limits::new(&tables, stack.limits_table.clone(), String::new()),
-            registry: Registry::new(tables, stack.registry_table.clone()),
+            registry: Registry::new(tables.clone(), stack.registry_table.clone()),
             secrets: SecretsClient::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
+            tables,
             stack,
         })
+    }
+
+    /// The stack's connections.
+    pub(crate) fn connections(&self) -> Connections {
+        let settings = Settings {
+            registry_table: self.stack.registry_table.clone(),
+            secret_prefix: self.stack.secret_prefix.clone(),
+            public_url: self.public_url().unwrap_or_default().to_owned(),
+        };
+        Connections::new(self.tables.clone(), self.secrets.clone(), settings)
+    }
+
+    /// The links with which accounts are connected.
+    pub(crate) fn links(&self) -> Links {
+        Links::new(self.tables.clone(), self.stack.registry_table.clone())
+    }
+
+    /// Where people and providers reach the stack, if that is known here.
+    pub(crate) fn public_url(&self) -> Option<&str> {
+        self.stack.told_url.as_deref().or(self.stack.public_url.as_deref())
     }
 
     /// The stack's queue of what nobody waits for.
