@@ -5,6 +5,7 @@ mod bodies;
 mod bounds;
 mod catch_up;
 mod certificates;
+mod connections;
 mod crash;
 mod credentials;
 mod deliveries;
