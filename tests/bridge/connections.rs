@@ -4,10 +4,15 @@ use crate::support::authority::{Authority, Fault, Runtime, confidential, runtime
 use crate::support::browser::Visit;
 use crate::support::work::ALLOW;
 use crate::support::{Answer, Bridge, Reply, Stub, eventually, program, run};
+use clawbridge_aws::{Environment, sdk_config};
+use clawbridge_clock::Timestamp;
+use clawbridge_connections::{Connections, Settings};
+use clawbridge_oauth::TokenSet;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const SECRET: &str = "a-secret-of-the-client-that-nobody-else-has";
 const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -49,6 +54,24 @@ async fn tokens(bridge: &Bridge, name: &str) -> Value {
     let asked = json!({"SecretId": format!("clawbridge/connections/{name}")});
     let answer = bridge.aws("secretsmanager.GetSecretValue", &asked).await;
     serde_json::from_str(answer["SecretString"].as_str().unwrap_or("null")).expect("JSON")
+}
+
+/// Stores what a consent brought, as the pages do.
+async fn consent(bridge: &Bridge, name: &str, more: Value, asked: &[&str]) {
+    let config = sdk_config(&Environment::local(&bridge.private)).expect("a configuration");
+    let settings = Settings {
+        registry_table: "clawbridge-registry".to_owned(),
+        secret_prefix: "clawbridge".to_owned(),
+        public_url: bridge.public.clone(),
+    };
+    let tables = aws_sdk_dynamodb::Client::new(&config);
+    let connections = Connections::new(tables, aws_sdk_secretsmanager::Client::new(&config), settings);
+    let mut set = json!({"v": 1, "generation": 1, "access_token": "token-of-a-consent", "kind": "bearer",
+        "obtained_at": Timestamp::now(), "scopes": ["orders:read"]});
+    set.as_object_mut().expect("an object").append(&mut more.as_object().expect("an object").clone());
+    let set = TokenSet::read(set.to_string().as_bytes()).expect("a token set");
+    let asked = asked.iter().map(|&scope| scope.to_owned()).collect();
+    connections.connect(&name.parse().expect("a name"), set, asked).await.expect("stored");
 }
 
 /// What was found, as (level, check).
@@ -356,4 +379,74 @@ async fn the_doctor_tells_each_thing_that_is_wrong() {
         "{people:?}"
     );
     assert_eq!((people.status, people.err.as_str()), (1, ""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_waits_ends_when_the_account_is_connected() {
+    let bridge = bridge(&provider("http://127.0.0.1:9", "")).await;
+    // What was connected before is not what is waited for.
+    for token in ["token-of-before", "token-of-now"] {
+        let private = bridge.private.clone();
+        let mut command = Command::new(program());
+        command.args(["connect-account", "crm", "--account", "main", "--wait", "--json", "--local", &private]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("spawn");
+        let mut out = BufReader::new(child.stdout.take().expect("stdout"));
+        let mut link = String::new();
+        while !link.ends_with("}\n") {
+            assert!(out.read_line(&mut link).expect("a line") > 0, "{link}");
+        }
+        assert!(child.try_wait().expect("a state").is_none(), "it did not wait");
+        consent(&bridge, "crm/main", json!({"access_token": token}), &["orders:read"]).await;
+        let mut rest = String::new();
+        let (status, rest) = tokio::task::spawn_blocking(move || {
+            std::io::Read::read_to_string(&mut out, &mut rest).expect("the rest");
+            (child.wait().expect("wait"), rest)
+        })
+        .await
+        .expect("no panic");
+        let connected: Value = serde_json::from_str(&rest).expect("JSON");
+        assert_eq!((status.code(), &connected["connected"]), (Some(0), &json!(true)));
+        assert!(!rest.contains(token));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_looks_after_what_was_granted_and_how_long_it_lasts() {
+    let bridge = bridge(&provider("http://127.0.0.1:9", "scopes = [\"orders:read\"]")).await;
+    let now = Timestamp::now();
+    let day = Duration::from_secs(86_400);
+    let refresh = "a-refresh-token";
+    for (account, more, asked, expected) in [
+        ("good", json!({"refresh_token": refresh, "expires_at": now.plus(day)}), "orders:read", None),
+        ("fewer", json!({"scopes": ["other"]}), "orders:read", Some(("wrong", "scopes"))),
+        ("added", json!({}), "other", Some(("wrong", "scopes"))),
+        ("short", json!({"expires_at": now.plus(day)}), "orders:read", Some(("doubtful", "refresh_token"))),
+        ("over", json!({"expires_at": now.minus(day)}), "orders:read", Some(("wrong", "refresh_token"))),
+        (
+            "ending",
+            json!({"refresh_token": refresh, "refresh_expires_at": now.plus(day)}),
+            "orders:read",
+            Some(("doubtful", "refresh_token")),
+        ),
+    ] {
+        consent(&bridge, &format!("crm/{account}"), more, &[asked]).await;
+        let (mut subject, _) = examined(&bridge, &format!("crm/{account}"));
+        // Nothing answers at the provider's.
+        subject["findings"].as_array_mut().expect("findings").retain(|one| one["check"] != "discovery");
+        let expected: Vec<_> = expected.iter().map(|&(level, check)| (level.to_owned(), check.to_owned())).collect();
+        assert_eq!(findings(&subject), expected, "{account}: {subject}");
+    }
+    // All of them, and nothing of what they hold.
+    let all = bridge.run(&["doctor"]);
+    assert!(all.status == 1 && all.out.matches("connection crm/").count() == 6, "{all:?}");
+    let shown = bridge.run(&["connections", "show", "crm/good"]);
+    for said in [&all.out, &shown.out, &bridge.run(&["connections", "list"]).out] {
+        assert!(!said.contains("token-of-a-consent") && !said.contains(refresh), "{said}");
+    }
+    // Nobody can be told at the provider's; what is forgotten is forgotten here.
+    let revoke =
+        |more: &[&str]| bridge.run(&[&["connections", "revoke", "crm/good", "--yes", "--json"], more].concat());
+    refused(&revoke(&[]), 4, "PROVIDER_NOT_TOLD");
+    assert_eq!(done(revoke(&["--forget"]))["at_provider"], false);
+    assert_eq!(tokens(&bridge, "crm/good").await, Value::Null);
 }
