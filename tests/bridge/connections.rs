@@ -275,8 +275,7 @@ async fn by_device(runtime: Runtime, bridge: &Bridge) -> String {
     let status = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic").expect("wait");
     reader.join().expect("read");
     assert!(status.success());
-    let said = lines.lock().expect("lines").clone();
-    said
+    lines.lock().expect("lines").clone()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -449,4 +448,49 @@ async fn the_doctor_looks_after_what_was_granted_and_how_long_it_lasts() {
     refused(&revoke(&[]), 4, "PROVIDER_NOT_TOLD");
     assert_eq!(done(revoke(&["--forget"]))["at_provider"], false);
     assert_eq!(tokens(&bridge, "crm/good").await, Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_with_a_code_is_waited_for_as_the_server_wants() {
+    let answers: Arc<Mutex<Vec<&str>>> = Arc::default();
+    let left = answers.clone();
+    let stub = Stub::start(move |call, _| match call.path.as_str() {
+        "/device" => Reply::Json(
+            200,
+            json!({"device_code": "the-device-code", "user_code": "ABCD-EFGH", "interval": 1, "expires_in": 60,
+                "verification_uri": "https://login.example.com/device"}),
+        ),
+        _ => match left.lock().expect("answers").pop() {
+            Some(error) => Reply::Json(400, json!({"error": error})),
+            None => Reply::Json(
+                200,
+                json!({"access_token": "the-access-token", "token_type": "Bearer", "expires_in": 60, "scope": "a"}),
+            ),
+        },
+    })
+    .await;
+    let more = format!(
+        "grant = \"device_code\"\nscopes = [\"a\", \"b\"]\ntoken_url = \"{0}/token\"\ndevice_url = \"{0}/device\"\nrevoke_url = \"{0}/revoke\"",
+        stub.url
+    );
+    let config = provider("", &more).replace("issuer = \"\"\n", "");
+    let bridge = bridge(&config).await;
+    let connect = |said: &[&'static str]| {
+        *answers.lock().expect("answers") = said.iter().rev().copied().collect();
+        bridge.run(&["connect-account", "crm", "--account", "main", "--json"])
+    };
+    let denied = connect(&["authorization_pending", "access_denied"]);
+    refused(&denied, 1, "OAUTH_DENIED");
+    assert!(denied.out.contains("ABCD-EFGH") && !denied.out.contains("the-device-code"), "{denied:?}");
+    refused(&connect(&["expired_token"]), 5, "TIME_OVER");
+    refused(&connect(&["invalid_client"]), 1, "OAUTH_CLIENT_REFUSED");
+    // Fewer scopes than must be granted: nothing is stored, and the tokens are revoked.
+    let fewer = connect(&["slow_down"]);
+    refused(&fewer, 1, "OAUTH_SCOPES_MISSING");
+    assert!(fewer.err.contains("missing: b;") && !fewer.err.contains("the-access-token"), "{fewer:?}");
+    let polls = stub.calls_of("/token");
+    let [.., slowed, last] = polls.as_slice() else { panic!("{polls:?}") };
+    assert!(last.at.duration_since(slowed.at) >= Duration::from_secs(6));
+    assert!(String::from_utf8_lossy(&stub.calls_of("/revoke")[0].body).contains("token=the-access-token"));
+    assert_eq!(tokens(&bridge, "crm/main").await, Value::Null);
 }
