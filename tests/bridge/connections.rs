@@ -384,7 +384,7 @@ async fn the_doctor_tells_each_thing_that_is_wrong() {
 async fn a_command_that_waits_ends_when_the_account_is_connected() {
     let bridge = bridge(&provider("http://127.0.0.1:9", "")).await;
     // What was connected before is not what is waited for.
-    for token in ["token-of-before", "token-of-now"] {
+    for (token, scope) in [("token-of-before", "orders:read"), ("token-of-now", "orders:write")] {
         let private = bridge.private.clone();
         let mut command = Command::new(program());
         command.args(["connect-account", "crm", "--account", "main", "--wait", "--json", "--local", &private]);
@@ -395,7 +395,7 @@ async fn a_command_that_waits_ends_when_the_account_is_connected() {
             assert!(out.read_line(&mut link).expect("a line") > 0, "{link}");
         }
         assert!(child.try_wait().expect("a state").is_none(), "it did not wait");
-        consent(&bridge, "crm/main", json!({"access_token": token}), &["orders:read"]).await;
+        consent(&bridge, "crm/main", json!({"access_token": token, "scopes": [scope]}), &[scope]).await;
         let mut rest = String::new();
         let (status, rest) = tokio::task::spawn_blocking(move || {
             std::io::Read::read_to_string(&mut out, &mut rest).expect("the rest");
@@ -405,6 +405,7 @@ async fn a_command_that_waits_ends_when_the_account_is_connected() {
         .expect("no panic");
         let connected: Value = serde_json::from_str(&rest).expect("JSON");
         assert_eq!((status.code(), &connected["connected"]), (Some(0), &json!(true)));
+        assert_eq!(connected["scopes"], json!([scope]));
         assert!(!rest.contains(token));
     }
 }

@@ -1,6 +1,6 @@
 //! `doctor`: what is wrong with providers and connections, and what to do about it.
 
-use super::accounts::{Accounts, connect_again, name, not_connected, when};
+use super::accounts::{Accounts, connect_again, name, when};
 use super::connections::all;
 use super::print_json;
 use crate::cli::{DoctorArgs, Global};
@@ -324,8 +324,7 @@ impl Doctor<'_> {
         let set = match self.accounts.tokens(name).await {
             Ok(Some(set)) => set,
             Ok(None) => {
-                let found = not_connected(name).message;
-                findings.push(finding(Level::Wrong, "tokens", format!("there are none: {found}"), again()));
+                findings.push(finding(Level::Wrong, "tokens", "the secret with its tokens is gone", again()));
                 return Ok(());
             }
             Err(failure) if failure.code == "TOKEN_SET_UNREADABLE" => {
