@@ -7,6 +7,7 @@ mod bounds;
 mod catch_up;
 mod certificates;
 mod connected;
+mod connections;
 mod crash;
 mod credentials;
 mod deliveries;

@@ -67,6 +67,14 @@ pub(crate) enum Command {
     /// Tokens of the API.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Connect an account at an OAuth provider of bridge.toml: prints a link for the person whose account it is, or, where the grant needs
+    /// nobody, gets a token at once.
+    ConnectAccount(ConnectArgs),
+    /// Connections: the accounts that are connected.
+    #[command(subcommand)]
+    Connections(ConnectionsCommand),
+    /// Say what is wrong with providers and connections, and what to do about it.
+    Doctor(DoctorArgs),
     /// Say why a webhook is refused, or run a file of signature vectors.
     Verify(Box<VerifyArgs>),
     /// Check bridge.toml.
@@ -444,6 +452,68 @@ pub(crate) struct SecretArgs {
     pub(crate) generate: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    /// The provider's name in bridge.toml: [providers.NAME].
+    pub(crate) provider: String,
+    /// What the account is to be called: up to 64 small letters, digits, - and _.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) account: String,
+    /// The account's own value of one of the provider's parameters; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_parameter)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Let the person type a code on another device instead (RFC 8628), where the provider knows that.
+    #[arg(long)]
+    pub(crate) device: bool,
+    /// Wait until the account is connected, at most the link's ten minutes.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// The stack's public address, where it is not known here: a deployed stack's output WebhookUrl.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConnectionsCommand {
+    /// List the connections.
+    List,
+    /// Show all of a connection that is not secret.
+    Show {
+        /// PROVIDER/ACCOUNT.
+        name: String,
+    },
+    /// Call the provider's test_url with the connection's token.
+    Test {
+        /// PROVIDER/ACCOUNT.
+        name: String,
+    },
+    /// Get a new token now.
+    Refresh {
+        /// PROVIDER/ACCOUNT.
+        name: String,
+    },
+    /// Have the provider revoke the tokens, then delete them.
+    Revoke {
+        /// PROVIDER/ACCOUNT.
+        name: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Delete the tokens here even where the provider cannot be told: they may stay good there.
+        #[arg(long)]
+        forget: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// A provider, or a connection as PROVIDER/ACCOUNT [default: all].
+    pub(crate) name: Option<String>,
+    /// The stack's public address, where it is not known here: a deployed stack's output WebhookUrl.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretCommand {
     /// Set a secret that tools name in `auth`.
@@ -518,6 +588,12 @@ impl std::fmt::Debug for Header {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Header").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+fn parse_parameter(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    parts.map(own).ok_or_else(|| "a parameter is written as key=value".to_owned())
 }
 
 fn parse_scheme(name: &str) -> Result<Scheme, String> {

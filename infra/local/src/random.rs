@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clawbridge_access::Token;
+use clawbridge_oauth::Ticket;
 use clawbridge_signatures::Scheme;
 use clawbridge_trace::TraceContext;
 
@@ -29,6 +30,11 @@ pub(crate) fn idempotency_key() -> String {
 /// A token of the API.
 pub(crate) fn token() -> Token {
     Token::of(bytes())
+}
+
+/// The ticket of a link to connect an account with.
+pub(crate) fn ticket() -> Ticket {
+    Ticket::new(bytes())
 }
 
 /// A trace that begins here.

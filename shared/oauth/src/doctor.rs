@@ -166,7 +166,7 @@ fn against(provider: &Provider, metadata: &Metadata, findings: &mut Vec<Finding>
                 "iss = \"required\", and the issuer does not say that it names itself in its answers (RFC 9207)";
             findings.push(Finding::new(Level::Wrong, "iss", found, "set iss = \"if_present\""));
         }
-        (IssuerCheck::IfPresent, true) => {
+        (IssuerCheck::IfPresent, true) if provider.grant == Grant::AuthorizationCode => {
             let found = "the issuer names itself in its answers (RFC 9207), and that is not required";
             findings.push(Finding::new(Level::Doubtful, "iss", found, "set iss = \"required\""));
         }

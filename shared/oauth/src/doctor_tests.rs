@@ -22,6 +22,12 @@ fn a_declaration_that_agrees_with_its_server_has_no_findings() {
 }
 
 #[test]
+fn an_issuer_that_names_itself_is_nothing_to_a_grant_without_answers_to_a_browser() {
+    let machine = Provider { grant: Grant::ClientCredentials, pkce: false, ..provider() };
+    assert_eq!(found(&machine, &Metadata { names_itself: true, ..metadata() }), []);
+}
+
+#[test]
 fn each_disagreement_is_told_once() {
     use Level::{Doubtful, Wrong};
     let p = provider;

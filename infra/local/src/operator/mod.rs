@@ -1,7 +1,11 @@
 //! The operator's commands: what happened, and what to do about it.
 
+mod accounts;
 mod catch_up;
 pub(crate) mod config;
+pub(crate) mod connect;
+pub(crate) mod connections;
+pub(crate) mod doctor;
 pub(crate) mod events;
 mod fixture;
 pub(crate) mod import;

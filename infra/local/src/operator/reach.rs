@@ -5,7 +5,8 @@ use crate::failure::Failure;
 use crate::stack::Stack;
 use aws_sdk_secretsmanager::Client as SecretsClient;
 use clawbridge_aws::{Environment, explain, sdk_config};
-use clawbridge_connections::Connections;
+use clawbridge_connections::links::Links;
+use clawbridge_connections::{Connections, Settings};
 use clawbridge_events::Events;
 use clawbridge_limits::Limits;
 use clawbridge_queue::{Queue, Queues};
@@ -61,21 +62,31 @@ impl Reached {
             // It reads and removes, and writes nothing that bears its name.
             limits: Limits::new(&tables, stack.limits_table.clone(), String::new()),
             registry: Registry::new(tables.clone(), stack.registry_table.clone()),
-            tables,
             secrets: SecretsClient::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
+            tables,
             stack,
         })
     }
 
-    /// The accounts that are connected.
+    /// The stack's connections.
     pub(crate) fn connections(&self) -> Connections {
-        let settings = clawbridge_connections::Settings {
+        let settings = Settings {
             registry_table: self.stack.registry_table.clone(),
             secret_prefix: self.stack.secret_prefix.clone(),
-            public_url: self.stack.public_url.clone().unwrap_or_default(),
+            public_url: self.public_url().unwrap_or_default().to_owned(),
         };
         Connections::new(self.tables.clone(), self.secrets.clone(), settings)
+    }
+
+    /// The links with which accounts are connected.
+    pub(crate) fn links(&self) -> Links {
+        Links::new(self.tables.clone(), self.stack.registry_table.clone())
+    }
+
+    /// Where people and providers reach the stack, if that is known here.
+    pub(crate) fn public_url(&self) -> Option<&str> {
+        self.stack.told_url.as_deref().or(self.stack.public_url.as_deref())
     }
 
     /// The stack's queue of what nobody waits for.
