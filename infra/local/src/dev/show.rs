@@ -150,6 +150,26 @@ fn words(entry: &Entry<'_>) -> (&'static str, String) {
             let asked = if *asked > 0 { format!(" ({asked} asked for before)") } else { String::new() };
             ("catch-up", format!("{source}: {code}: {reason}{asked}"))
         }
+        Entry::ConnectionConnected { provider, account, generation, scopes, .. } => {
+            ("connect", format!("{provider}/{account}: connected (generation {generation}), may do: {scopes}"))
+        }
+        Entry::ConsentRefused { provider, account, status, code, reason, .. } => {
+            let name = match (*provider, *account) {
+                ("", _) => "somebody".to_owned(),
+                (provider, "") => provider.to_owned(),
+                (provider, account) => format!("{provider}/{account}"),
+            };
+            ("connect", format!("{name}: not connected, {status} {code}: {reason}"))
+        }
+        Entry::ConnectionRefreshed { provider, account, generation, how } => {
+            ("connect", format!("{provider}/{account}: {how} (generation {generation})"))
+        }
+        Entry::ConnectionFailed { provider, account, code, reason } => {
+            ("connect", format!("{provider}/{account}: not refreshed, {code}: {reason}"))
+        }
+        Entry::ConnectionExpired { provider, account, code, .. } => {
+            ("connect", format!("{provider}/{account}: {code}: somebody has to connect it again"))
+        }
         Entry::BridgeFailed { code, reason, subject } => ("bridge", format!("{code} {subject}: {reason}")),
         _ => ("?", String::new()),
     }
