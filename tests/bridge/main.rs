@@ -18,6 +18,7 @@ mod jobs;
 mod limits;
 mod local;
 mod messages;
+mod oauth;
 mod operator;
 mod order;
 mod outcomes;
