@@ -87,7 +87,7 @@ mod tests {
 
     fn event(change: ConnectionChange<'_>) -> (String, String, serde_json::Value) {
         let event = ConnectionEvent { provider: "crm", account: "prod", generation: 3, change };
-        let texts = event.messages(Timestamp::from_seconds(1_700_000_000)).expect("messages");
+        let texts = event.messages(Timestamp::from_millis(1_700_000_000_000)).expect("messages");
         let [text] = texts.as_slice() else { panic!("{texts:?}") };
         let Ok(Message::Event(event)) = Message::decode(text) else { panic!("{text}") };
         let Body::Inline { encoding, data } = event.body else { panic!("no body") };
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn an_event_says_which_connection_and_why_and_has_the_same_id_each_time() {
-        let since = Some(Timestamp::from_seconds(1_699_999_999));
+        let since = Some(Timestamp::from_millis(1_699_999_999_000));
         let (kind, id, body) = event(ConnectionChange::Expired { code: "invalid_grant", since });
         assert_eq!((kind.as_str(), id.as_str()), ("connection.expired", "crm/prod/3/expired"));
         let expected = json!({
