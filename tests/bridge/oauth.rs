@@ -333,7 +333,8 @@ async fn an_answer_that_nobody_asked_for_is_refused_before_the_provider_is_asked
     ];
     for (name, query, status, code) in &cases {
         let got = shop.deliver(&format!("/oauth/callback/{name}?{query}"), &begun.cookie).await;
-        shop.assert_refused(&got, *status, code, "nothing was connected", "").await;
+        let says = if *status == 404 { "This address is not in use." } else { "nothing was connected" };
+        shop.assert_refused(&got, *status, code, says, "").await;
     }
     let text = Value::from(shop.bridge.journal()).to_string();
     assert!(!text.contains("nobody"), "what strangers invent is repeated: {text}");
