@@ -637,3 +637,38 @@ async fn the_schedule_refreshes_in_time_and_tells_once_what_a_person_has_to_mend
     assert_eq!(expired, 1);
     shop.assert_nowhere(&authority.secrets().await, &[]).await;
 }
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_given_back_and_the_link_opens_again() {
+    let Some(runtime) = runtime() else { return };
+    let (shop, authority) = Shop::with_authority(runtime, json!({}), "", &[]).await;
+    // Something else is where the tokens are to be.
+    let name = "clawbridge/connections/shop/main";
+    let there = json!({"Name": name, "SecretString": "no token set", "ClientRequestToken": "d".repeat(32)});
+    assert_eq!(shop.bridge.aws("secretsmanager.CreateSecret", &there).await["Name"], name);
+    let (ticket, path) = shop.link("main").await;
+    let browser = runtime.browser().await;
+    let begun = shop.begin(&path).await;
+    let callback = shop.consent(&browser, &begun, "ada").await;
+    let got = shop.deliver(&callback, &begun.cookie).await;
+    assert_eq!((got.status, got.headers["retry-after"].as_str()), (503, "30"), "{got:?}");
+    assert_page(&got);
+    assert!(got.text.contains("OAUTH_NOT_STORED") && got.text.contains("could not be saved on our side"), "{got:?}");
+    let line = shop.bridge.line("it is told", |line| line["code"] == "OAUTH_NOT_STORED").await;
+    assert_eq!((&line["level"], &line["account"]), (&json!("error"), &json!("main")), "{line}");
+    authority.event("the tokens are revoked", |event| event["event"] == "revoked").await;
+    let link = shop.links.find(&ticket.hash()).await.expect("read").expect("a link");
+    assert_eq!(link.completed_at, None);
+    assert_eq!(shop.secret("main").await["SecretString"], "no token set");
+    assert_eq!(shop.items("connection").await, Vec::<Value>::new());
+
+    // Somebody has mended it.
+    let gone = json!({"SecretId": name, "ForceDeleteWithoutRecovery": true});
+    assert_eq!(shop.bridge.aws("secretsmanager.DeleteSecret", &gone).await["Name"], name);
+    let begun = shop.begin(&path).await;
+    let callback = shop.consent(&browser, &begun, "ada").await;
+    let got = shop.deliver(&callback, &begun.cookie).await;
+    assert_eq!(got.status, 200, "{got:?}");
+    assert_eq!(shop.tokens("main").await["generation"], 1);
+    shop.assert_nowhere(&authority.secrets().await, &[&got.text]).await;
+}

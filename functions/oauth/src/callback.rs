@@ -1,7 +1,7 @@
 //! The provider's answer comes back: checked, exchanged, stored.
 
 use crate::answer::{Answer, Refusal};
-use crate::{Oauth, Whom, browser, providers};
+use crate::{Oauth, Whom, browser, providers, too_slow};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::IssuerCheck;
 use clawbridge_connections::links::has_expired;
@@ -16,7 +16,7 @@ use lambda_http::Request;
 use std::time::Duration;
 
 /// The longest that a code's exchange may take, so that what came of it is still dealt with: API Gateway gives up after 30 seconds.
-const EXCHANGE: Duration = Duration::from_secs(15);
+const EXCHANGE: Duration = Duration::from_secs(12);
 
 /// The longest that the provider is told about tokens that nobody keeps.
 const REVOKE: Duration = Duration::from_secs(4);
@@ -60,9 +60,7 @@ impl Oauth {
         let link = self.links.find(&begun.link).await.map_err(Refusal::ours)?.ok_or(Failure::LinkUnknown)?;
         link.name.account().clone_into(&mut whom.account);
         let providers = providers(&version);
-        let exchange = self.connections.exchange();
-        let server = exchange.server(&providers.outbound, name, declared, &link.parameters).await;
-        let server = server.map_err(Failure::from)?;
+        let server = self.server(&providers.outbound, &link, declared).await?;
         callback.check_issuer(issuer_check(&server), server.endpoints.issuer.as_deref())?;
         let code = match &callback.outcome {
             Outcome::Code(code) => code,
@@ -139,14 +137,7 @@ impl Oauth {
                 outcome => outcome,
             }
         };
-        tokio::time::timeout(EXCHANGE, asked).await.unwrap_or_else(|_| {
-            Err(Refused::Later(clawbridge_oauth::Retry {
-                code: "TIMEOUT",
-                reason: "no complete answer from the provider in time".to_owned(),
-                after: None,
-                may_have_acted: true,
-            }))
-        })
+        tokio::time::timeout(EXCHANGE, asked).await.unwrap_or_else(|_| Err(too_slow()))
     }
 
     /// Tokens that are not kept are revoked, where the provider has a way and takes it.

@@ -35,8 +35,7 @@ impl Oauth {
             return Ok(Answer::There);
         }
         let outbound = providers(&version).outbound;
-        let server = self.connections.exchange().server(&outbound, link.name.provider(), provider, &link.parameters);
-        let server = server.await.map_err(Failure::from)?;
+        let server = self.server(&outbound, &link, provider).await?;
         let (base, cookie) = self.address(request, &server.provider)?;
         // One that goes on is the same for consents in several tabs.
         let browser = match browser(request, cookie) {

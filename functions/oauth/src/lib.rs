@@ -14,10 +14,11 @@ use answer::{Answer, Refusal};
 use clawbridge_aws::{AwsError, Environment, sdk_config};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::Provider;
-use clawbridge_connections::links::Links;
-use clawbridge_connections::{Connections, Providers, Settings as ConnectionSettings};
+use clawbridge_connections::links::{Link, Links};
+use clawbridge_connections::{Connections, Providers, Server, Settings as ConnectionSettings};
 use clawbridge_journal::Entry;
-use clawbridge_oauth::{Browser, Cookie, Failure, State, Verifier};
+use clawbridge_oauth::{Browser, Cookie, Failure, Refused, Retry, State, Verifier};
+use clawbridge_outbound::Outbound;
 use clawbridge_queue::{ConnectionEvent, Queue};
 use clawbridge_registry::{Registry, Version};
 use clawbridge_secrets::{Ages, Secrets, Stage};
@@ -35,6 +36,9 @@ pub const REFRESH: &str = r#"{"v":1,"kind":"refresh-connections"}"#;
 
 /// The secret that PKCE verifiers are derived with, after the stack's prefix.
 pub const STATE_KEY: &str = "oauth/state";
+
+/// The longest that an issuer is asked for its metadata.
+const DISCOVERY: Duration = Duration::from_secs(6);
 
 /// Left of an invocation when the sweep must have ended.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -186,6 +190,14 @@ impl Oauth {
         self.registry.current().await.map_err(Refusal::ours)
     }
 
+    /// The authorization server of a link's account.
+    async fn server(&self, outbound: &Outbound, link: &Link, provider: &Provider) -> Result<Server, Refusal> {
+        let exchange = self.connections.exchange();
+        let asked = exchange.server(outbound, link.name.provider(), provider, &link.parameters);
+        let server = tokio::time::timeout(DISCOVERY, asked).await.unwrap_or_else(|_| Err(too_slow()));
+        Ok(server.map_err(Failure::from)?)
+    }
+
     /// The PKCE verifier of a state, which nothing has to keep.
     async fn verifier(&self, state: &State) -> Result<Verifier, Refusal> {
         let key = self.secrets.get(&self.state_key, Stage::Current).await.map_err(Refusal::ours)?;
@@ -229,6 +241,16 @@ impl Oauth {
         }
         true
     }
+}
+
+/// A step that took longer than a person waits.
+fn too_slow() -> Refused {
+    Refused::Later(Retry {
+        code: "TIMEOUT",
+        reason: "no complete answer from the provider in time".to_owned(),
+        after: None,
+        may_have_acted: true,
+    })
 }
 
 /// The providers of a configuration, and the way to them.
