@@ -220,7 +220,7 @@ async fn the_queues_are_those_of_the_template_but_for_the_visibility() {
 #[test]
 fn the_template_gives_each_function_every_variable_that_it_reads() {
     let template = template();
-    for (resource, name) in [("WebhookFunction", "webhook"), ("WorkerFunction", "worker")] {
+    for (resource, name) in [("WebhookFunction", "webhook"), ("WorkerFunction", "worker"), ("OauthFunction", "oauth")] {
         let code = std::fs::read_to_string(root().join(format!("functions/{name}/src/lib.rs"))).expect("lib.rs");
         // Settings name their variables in their documentation: `QUEUE_URL`.
         let settings = code.split("pub struct Settings {").nth(1).and_then(|rest| rest.split("\n}").next());
@@ -241,7 +241,7 @@ fn the_template_gives_each_function_every_variable_that_it_reads() {
 #[test]
 fn the_templates_schedule_sends_what_the_worker_takes_for_a_catch_up() {
     let template = template();
-    assert_eq!(template.of_type("AWS::Scheduler::Schedule"), ["CatchUp"]);
+    assert_eq!(template.of_type("AWS::Scheduler::Schedule"), ["CatchUp", "Refresh"]);
     let target = &template.properties("CatchUp")["Target"];
     let input = text(&target["Input"]);
     assert_eq!(Message::decode(input.trim_matches('\'')), Ok(Message::CatchUp(CatchUpMessage::default())));
@@ -252,6 +252,44 @@ fn the_templates_schedule_sends_what_the_worker_takes_for_a_catch_up() {
     assert!(yaml.contains("Default: rate(15 minutes)"));
     let help = crate::support::run(&["dev", "--help"], "").out;
     assert!(help.contains("0 for never [default: 900]"), "{help}");
+}
+
+/// The other schedule asks what `oauth` reads, as often as `dev` does, and may do nothing else.
+#[test]
+fn the_templates_schedule_asks_oauth_to_refresh_connections() {
+    let template = template();
+    let refresh = template.properties("Refresh");
+    assert_eq!(refresh["ScheduleExpression"], "rate(1 minute)");
+    assert_eq!(text(&refresh["Target"]["Input"]).trim_matches('\''), clawbridge_oauth_function::REFRESH);
+    assert_eq!(refresh["Target"]["Arn"], "OauthFunction.Arn");
+    let policy = &template.properties("RefreshRole")["Policies"][0]["PolicyDocument"]["Statement"];
+    let allowed = (&policy[0]["Action"], &policy[0]["Resource"], policy.as_array().map(Vec::len));
+    assert_eq!(allowed, (&json!("lambda:InvokeFunction"), &json!("OauthFunction.Arn"), Some(1)));
+    let help = crate::support::run(&["dev", "--help"], "").out;
+    assert!(help.contains("tokens expire soon. 0 for never [default: 60]"), "{help}");
+}
+
+/// What faces the internet and holds tokens reads clients and keeps connections, and writes no configuration.
+#[test]
+fn oauth_has_no_right_to_sources_tools_and_configuration() {
+    let template = template();
+    let policy = template.properties("OauthRole")["Policies"][0]["PolicyDocument"]["Statement"].to_string();
+    for mine in ["/providers/*", "/connections/*", "StateKey", "RegistryTable.Arn", "WorkQueue.Arn"] {
+        assert!(policy.contains(mine), "{mine}: {policy}");
+    }
+    for other in
+        ["/sources/", "/tools/", "EventsTable", "TasksTable", "LimitsTable", "ReceiveMessage", "Delete", "Scan"]
+    {
+        assert!(!policy.contains(other), "{other}: {policy}");
+    }
+    for role in ["OauthRole", "WorkerRole"] {
+        let policy = &template.properties(role)["Policies"][0]["PolicyDocument"]["Statement"];
+        for statement in each(policy).filter(|statement| statement["Resource"] == "RegistryTable.Arn") {
+            let is_write = statement["Action"].to_string().contains("PutItem");
+            let kinds = statement["Condition"]["ForAllValues:StringEquals"]["dynamodb:LeadingKeys"].to_string();
+            assert_eq!(is_write, kinds.contains("connection") && !kinds.contains("config"), "{role}: {statement}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -266,6 +304,14 @@ async fn the_public_ports_routes_are_those_of_the_template() {
     let mut methods: Vec<String> = hooks.into_iter().map(|event| text(&event["Method"])).collect();
     methods.sort_unstable();
     assert_eq!(methods, ["GET", "HEAD", "POST"]);
+    let pages = template.properties("OauthFunction")["Events"].as_object().expect("events").values();
+    let pages: Vec<(String, String)> =
+        pages.map(|event| (text(&event["Properties"]["Method"]), text(&event["Properties"]["Path"]))).collect();
+    let any = |path: &str| ("ANY".to_owned(), path.to_owned());
+    assert_eq!(pages, [any("/oauth/callback/{provider}"), any("/oauth/connect/{ticket}")]);
+    for path in ["/oauth/callback/x", "/oauth/connect/x"] {
+        assert_eq!(bridge.request("PATCH", path, &[], b"").await.status, 405, "{path}");
+    }
     for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
         // A name that cannot be a source's: only the function says what is not known, the gateway says what is no route.
         let got = bridge.request(method, "/hooks/No-Source", &[], b"").await;

@@ -21,6 +21,7 @@ mod jobs;
 mod limits;
 mod local;
 mod messages;
+mod oauth;
 mod operator;
 mod order;
 mod outcomes;

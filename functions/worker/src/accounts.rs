@@ -3,7 +3,6 @@
 use crate::{Loaded, Worker};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::CompiledTool;
-use clawbridge_journal::Entry;
 use clawbridge_tasks::{Class, Code, Record, TaskError};
 use clawbridge_tools::Called;
 use std::time::Duration;
@@ -14,9 +13,9 @@ impl Worker {
     pub(crate) fn note_connections(&self) {
         drop(self.connections.happenings());
         for (name, note) in self.connections.notes() {
-            let (what, generation, code) = note.parts();
-            let connection = &name.to_string();
-            clawbridge_journal::write(&Entry::ConnectionNoted { connection, what, generation, code });
+            if let Some(entry) = note.entry(&name) {
+                clawbridge_journal::write(&entry);
+            }
         }
     }
 }

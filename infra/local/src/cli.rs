@@ -126,6 +126,9 @@ pub(crate) struct DevArgs {
     /// Seconds between looks at the delivery logs that bridge.toml names as catch_up, the first after a minute at most. 0 for never.
     #[arg(long, default_value_t = 900, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(crate) catch_up_every: u64,
+    /// Seconds between looks at connections whose tokens expire soon. 0 for never.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub(crate) refresh_every: u64,
     #[command(flatten)]
     pub(crate) upstreams: UpstreamArgs,
 }

@@ -507,7 +507,8 @@ impl Connections {
         let Ok(provider) = declared(providers, name) else { return Done::NotAsked };
         let Some(time) = time_to_ask(asking.until, Timestamp::now()) else { return Done::NotAsked };
         let set = asking.held.as_ref().map(|held| &held.set);
-        let asked = self.0.exchange.ask(&providers.outbound, name, provider, set, asking.previous_secret);
+        // Boxed: it is deep, and seldom.
+        let asked = Box::pin(self.0.exchange.ask(&providers.outbound, name, provider, set, asking.previous_secret));
         match tokio::time::timeout(time, asked).await {
             Ok(Ok(set)) => Done::Asked(Box::new(set)),
             Ok(Err(refused)) => Done::Refused(refused),

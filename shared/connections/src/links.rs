@@ -160,6 +160,23 @@ impl Links {
         self.mark(LINK, &link.hash, now).await
     }
 
+    /// Gives a link back that was used up at `used_at`, for an account that could not be stored then.
+    ///
+    /// # Errors
+    /// The table did not answer: a new link has to be made.
+    pub async fn reopen(&self, link: &Link, used_at: Timestamp) -> Result<(), LinkError> {
+        let update = self
+            .tables
+            .update_item()
+            .table_name(&self.table)
+            .key("kind", s(LINK))
+            .key("name", s(&link.hash))
+            .update_expression("REMOVE used_at")
+            .condition_expression("used_at = :at")
+            .expression_attribute_values(":at", n(used_at.millis()));
+        update.send().await.map(drop).map_err(|error| LinkError(explain(&error)))
+    }
+
     async fn put<const N: usize>(
         &self,
         kind: &str,

@@ -1,8 +1,10 @@
 //! Steps of work on a connection. Each is one await of whoever carries them out.
 
+use crate::name::ConnectionName;
 use crate::record::{Change, Landed, Record};
 use crate::version::{Held, Seen, VersionId};
 use clawbridge_clock::Timestamp;
+use clawbridge_journal::Entry;
 use clawbridge_oauth::{Refused, TokenSet};
 
 /// The next step.
@@ -157,16 +159,22 @@ pub enum Note {
 }
 
 impl Note {
-    /// A word for it, the generation that it is about, and why.
+    /// The journal's line for it, of the connection `name`. That somebody has to authorise it again is not told here but where it is made an event.
     #[must_use]
-    pub fn parts(&self) -> (&'static str, Option<u64>, Option<&str>) {
+    pub fn entry<'a>(&'a self, name: &'a ConnectionName) -> Option<Entry<'a>> {
+        let (provider, account) = (name.provider(), name.account());
+        let refreshed = |generation, how| Entry::ConnectionRefreshed { provider, account, generation, how };
+        let failed = |code, reason| Entry::ConnectionFailed { provider, account, code, reason };
         match self {
-            Note::Refreshed { generation } => ("refreshed", Some(*generation), None),
-            Note::Recovered { generation } => ("recovered", Some(*generation), None),
-            Note::Unstored { generation } => ("unstored", Some(*generation), None),
-            Note::Superseded { generation } => ("superseded", Some(*generation), None),
-            Note::Refused { code } => ("refused", None, Some(code)),
-            Note::Expired { generation, code } => ("expired", Some(*generation), Some(code)),
+            Note::Refreshed { generation } => Some(refreshed(*generation, "refreshed")),
+            Note::Recovered { generation } => Some(refreshed(*generation, "recovered")),
+            Note::Superseded { generation } => Some(refreshed(*generation, "superseded")),
+            Note::Unstored { .. } => Some(failed(
+                "NOT_STORED",
+                "the provider gave tokens that could not be stored: where it rotates refresh tokens, the account has to be connected again",
+            )),
+            Note::Refused { code } => Some(failed(code, "the provider gave no tokens")),
+            Note::Expired { .. } => None,
         }
     }
 }

@@ -150,20 +150,6 @@ pub enum Entry<'a> {
         /// What jq said.
         reason: &'a str,
     },
-    /// Something happened to a connection.
-    #[serde(rename = "connection.noted")]
-    ConnectionNoted {
-        /// `PROVIDER/ACCOUNT`.
-        connection: &'a str,
-        /// `refreshed`, `recovered`, `unstored`, `superseded`, `refused` or `expired`.
-        what: &'static str,
-        /// Which of its token sets.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        generation: Option<u64>,
-        /// Why, if something is wrong: the provider's registered error code, or a stable one.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        code: Option<&'a str>,
-    },
     /// One attempt at a task. Exactly one line for each.
     #[serde(rename = "task.attempt")]
     TaskAttempt {
@@ -286,6 +272,72 @@ pub enum Entry<'a> {
         /// Milliseconds.
         ms: u64,
     },
+    /// A person has connected an account at a provider.
+    #[serde(rename = "connection.connected")]
+    ConnectionConnected {
+        /// The provider's name in bridge.toml.
+        provider: &'a str,
+        /// The account's name, which the operator chose.
+        account: &'a str,
+        /// Which of its token sets is in use now.
+        generation: u64,
+        /// What was granted.
+        scopes: &'a str,
+        /// API Gateway's request id.
+        request_id: &'a str,
+    },
+    /// A person's consent came to nothing, or somebody tried what is not theirs.
+    #[serde(rename = "consent.refused")]
+    ConsentRefused {
+        /// The provider's name in bridge.toml, or empty: what strangers invent is not repeated.
+        provider: &'a str,
+        /// The account's name, where it is known by then.
+        account: &'a str,
+        /// HTTP status answered.
+        status: u16,
+        /// Stable code, which the page has too.
+        code: &'a str,
+        /// For the operator; the person is told less.
+        reason: &'a str,
+        /// API Gateway's request id.
+        request_id: &'a str,
+    },
+    /// A connection's tokens were refreshed, or a refresh that somebody else had begun was ended.
+    #[serde(rename = "connection.refreshed")]
+    ConnectionRefreshed {
+        /// The provider's name in bridge.toml.
+        provider: &'a str,
+        /// The account's name.
+        account: &'a str,
+        /// Which of its token sets it is about.
+        generation: u64,
+        /// `refreshed`, `recovered` or `superseded`.
+        how: &'a str,
+    },
+    /// A connection's tokens could not be refreshed this time.
+    #[serde(rename = "connection.failed")]
+    ConnectionFailed {
+        /// The provider's name in bridge.toml.
+        provider: &'a str,
+        /// The account's name.
+        account: &'a str,
+        /// The server's error code, or a stable one.
+        code: &'a str,
+        /// In plain words, or empty.
+        reason: &'a str,
+    },
+    /// A person has to authorise a connection again.
+    #[serde(rename = "connection.expired")]
+    ConnectionExpired {
+        /// The provider's name in bridge.toml.
+        provider: &'a str,
+        /// The account's name.
+        account: &'a str,
+        /// The generation that is refused.
+        generation: u64,
+        /// Why.
+        code: &'a str,
+    },
     /// The bridge itself failed: a table, the queue, a secret, a message that cannot be read, a panic.
     #[serde(rename = "bridge.failed")]
     BridgeFailed {
@@ -311,12 +363,13 @@ impl Entry<'_> {
             | Entry::AnswerAccepted { .. }
             | Entry::AnswerIgnored { .. }
             | Entry::CatchUpRan { .. }
+            | Entry::ConnectionConnected { .. }
+            | Entry::ConnectionRefreshed { .. }
             | Entry::ConfigLoaded { .. } => Level::Info,
-            Entry::ConnectionNoted { what, .. } => match *what {
-                "unstored" => Level::Error,
-                "refused" | "expired" => Level::Warn,
-                _ => Level::Info,
-            },
+            Entry::ConsentRefused { status: 503, .. } => Level::Error,
+            Entry::ConsentRefused { .. } | Entry::ConnectionFailed { .. } | Entry::ConnectionExpired { .. } => {
+                Level::Warn
+            }
             Entry::WebhookRefused { status, .. } if *status >= 500 => Level::Error,
             Entry::WebhookRefused { .. } | Entry::RouteFailed { .. } | Entry::TooManyHops { .. } => Level::Warn,
             Entry::TaskAttempt { decision, .. } => match decision {

@@ -2,6 +2,7 @@
 
 use clawbridge_api::Api;
 use clawbridge_local_aws::gateway::{Invocation, Invoke, InvokeError};
+use clawbridge_oauth_function::Oauth;
 use clawbridge_webhook::Webhook;
 use clawbridge_worker::{Batch, Worker};
 use lambda_http::request::LambdaRequest;
@@ -50,6 +51,17 @@ pub(crate) fn worker(worker: Worker) -> Invoke {
         Box::pin(async move {
             let batch: Batch = read(&invocation)?;
             written(worker.handle(LambdaEvent::new(batch, context(&invocation))).await)
+        })
+    })
+}
+
+/// `oauth` behind API Gateway and behind its schedule.
+pub(crate) fn oauth(oauth: Oauth) -> Invoke {
+    Arc::new(move |invocation| {
+        let oauth = oauth.clone();
+        Box::pin(async move {
+            let payload = read(&invocation)?;
+            written(oauth.invoke(LambdaEvent::new(payload, context(&invocation))).await)
         })
     })
 }

@@ -23,6 +23,7 @@ use clawbridge_journal::Level;
 use clawbridge_local_aws::gateway::{Access, Function, Gateway, Invoke, Outcome};
 use clawbridge_local_aws::mapping::{BatchOutcome, Mapping, MappingConfig, Notice};
 use clawbridge_local_aws::{LocalAws, OpenError, State};
+use clawbridge_oauth_function::{Oauth, Settings as OauthSettings};
 use clawbridge_queue::Queue;
 use clawbridge_registry::Registry;
 use clawbridge_secrets::{Ages, Secrets};
@@ -45,6 +46,9 @@ const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Time limit of the api function, as in the template.
 const API_TIMEOUT: Duration = Duration::from_secs(29);
+
+/// Time limit of the oauth function, as in the template.
+const OAUTH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs until Ctrl-C or SIGTERM, then drains.
 pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> {
@@ -83,7 +87,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     ));
 
     provision::provision(&local, &tables, &stack, Duration::from_secs(args.visibility)).await?;
-    provision::callback_key(&aws_sdk_secretsmanager::Client::new(&config), &stack).await?;
+    provision::keys(&aws_sdk_secretsmanager::Client::new(&config), &stack).await?;
 
     let mut bridge_toml = watch::BridgeToml::new(args.config.clone(), registry.clone(), local.clone(), stack.clone());
     let applied = bridge_toml.apply().await?;
@@ -98,6 +102,13 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     };
     let webhook =
         Webhook::new(&environment, webhook).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
+    let oauth = OauthSettings {
+        queue_url: queue_url.clone(),
+        registry_table: stack.registry_table.clone(),
+        secret_prefix: stack.secret_prefix.clone(),
+        public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()),
+    };
+    let oauth = Oauth::new(&environment, oauth).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
     let worker = WorkerSettings {
         queue_url,
         interactive_queue_url: local.sqs().queue_url(&stack.interactive_queue),
@@ -127,14 +138,16 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         admin_token::provide(dir, &registry).await?;
     }
 
-    let gateway = gateway(functions::webhook(webhook), functions::api(api), show)?;
+    let oauth = Function::new(functions::oauth(oauth), OAUTH_TIMEOUT);
+    let gateway = gateway(functions::webhook(webhook), oauth.clone(), functions::api(api), show)?;
     let worker = functions::worker(worker);
     let work = mapping(&local, worker.clone(), &stack.queue, args.concurrency, args, show)?;
     let interactive = mapping(&local, worker, &stack.interactive_queue, args.interactive_concurrency, args, show)?;
     if let State::Dir(dir) = &state {
         remember(dir, &stack)?;
     }
-    banner(global.json, args, &state, &stack, &applied, &view);
+    let has_providers = registry.current().await.is_ok_and(|version| !version.config.providers().is_empty());
+    banner(global.json, args, &state, &stack, &applied, &view, has_providers);
 
     let gateway = tokio::spawn(gateway.serve(public, until(work_stopped.clone())));
     let work = tokio::spawn(work.run(until(work_stopped.clone())));
@@ -142,13 +155,15 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     let watcher = tokio::spawn(bridge_toml.watch(show, until(work_stopped.clone())));
     // Where no call is to leave this machine, nobody is asked for what was missed either.
     let every = Duration::from_secs(if view.is_way_out() { args.catch_up_every } else { 0 });
-    let schedule = tokio::spawn(schedule::catch_up(every, registry, queue, show, until(work_stopped)));
+    let schedule = tokio::spawn(schedule::catch_up(every, registry, queue, show, until(work_stopped.clone())));
+    let every = Duration::from_secs(if view.is_way_out() { args.refresh_every } else { 0 });
+    let refreshes = tokio::spawn(schedule::refresh(every, oauth, show, until(work_stopped)));
 
     interrupted().await;
     show.note("stopping: no new requests, running work ends", Level::Info);
     // The gateway and the mappings first: what they still run needs the services.
     stop_work.send_replace(true);
-    let (_, cut, also_cut, _, _) = tokio::join!(gateway, work, interactive, watcher, schedule);
+    let (_, cut, also_cut, _, _, _) = tokio::join!(gateway, work, interactive, watcher, schedule, refreshes);
     if let Some(running) = upstreams {
         running.stop(UPSTREAMS_DRAIN).await;
     }
@@ -239,13 +254,19 @@ fn pages(
     }
 }
 
-fn gateway(webhook: Invoke, api: Invoke, show: Show) -> Result<Gateway, Failure> {
+fn gateway(webhook: Invoke, oauth: Function, api: Invoke, show: Show) -> Result<Gateway, Failure> {
     let function = Function::new(webhook, WEBHOOK_TIMEOUT);
     let mut gateway = Gateway::new(clawbridge_local_aws::gateway::Api::default());
     // GET and HEAD are how some providers ask whether the address is theirs.
     for method in ["POST", "GET", "HEAD"] {
         gateway = gateway
             .route(&format!("{method} /hooks/{{source}}"), function.clone())
+            .map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
+    }
+    // Every method: who comes by mistake gets a page.
+    for path in ["/oauth/connect/{ticket}", "/oauth/callback/{provider}"] {
+        gateway = gateway
+            .route(&format!("ANY {path}"), oauth.clone())
             .map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
     }
     let gateway = gateway
@@ -270,11 +291,20 @@ fn note_access(access: &Access, show: &Show) {
     let text = match &access.outcome {
         Outcome::Answered => return,
         Outcome::Refused => format!("gateway refused {} with {}", access.method, access.status),
-        Outcome::Invocation(error) => format!("the function did not answer: {error}"),
-        Outcome::Malformed(answer) => format!("the function answered something that is no response: {answer}"),
-        Outcome::IntegrationTimeout => "the function took too long; the sender got 503".to_owned(),
+        Outcome::Invocation(error) => format!("{} did not answer: {error}", asked(access)),
+        Outcome::Malformed(answer) => format!("{} answered something that is no response: {answer}", asked(access)),
+        Outcome::IntegrationTimeout => format!("{} took too long; the sender got 503", asked(access)),
     };
     show.note(&text, Level::Warn);
+}
+
+/// The function behind a route.
+fn asked(access: &Access) -> &'static str {
+    match access.route_key.as_deref() {
+        Some(route) if route.contains("/oauth/") => "oauth",
+        Some(route) if route.contains("/api/") => "api",
+        Some(_) | None => "webhook",
+    }
 }
 
 fn mapping(
@@ -323,7 +353,15 @@ fn remember(dir: &Path, stack: &Stack) -> Result<(), Failure> {
         .map_err(|error| Failure::new("STATE_UNAVAILABLE", format!("{}: {error}", path.display())))
 }
 
-fn banner(json_lines: bool, args: &DevArgs, state: &State, stack: &Stack, applied: &watch::Applied, upstreams: &View) {
+fn banner(
+    json_lines: bool,
+    args: &DevArgs,
+    state: &State,
+    stack: &Stack,
+    applied: &watch::Applied,
+    upstreams: &View,
+    has_providers: bool,
+) {
     if json_lines {
         let line = json!({"kind": "dev.ready", "stack": stack, "config_version": applied.version, "upstreams": upstreams.summary()});
         println!("{line}");
@@ -346,6 +384,10 @@ fn banner(json_lines: bool, args: &DevArgs, state: &State, stack: &Stack, applie
     match &applied.summary {
         Some(summary) => println!("  config     {summary}"),
         None => println!("  config     none: there is no {}; events are stored and go nowhere", args.config.display()),
+    }
+    if has_providers {
+        let told = stack.told_url.as_deref().unwrap_or(public).trim_end_matches('/');
+        println!("  connect    {told}/oauth/callback/PROVIDER    (the redirect URI that each provider has to know)");
     }
     if let Some(summary) = upstreams.summary() {
         println!("  tools      {summary}; {private}/__stub shows the calls");

@@ -45,9 +45,14 @@ pub(crate) async fn provision(
     Ok(())
 }
 
-/// Makes the key of the addresses for later answers, unless it is there.
-pub(crate) async fn callback_key(secrets: &aws_sdk_secretsmanager::Client, stack: &Stack) -> Result<(), Failure> {
-    let name = format!("{}/{}", stack.secret_prefix, clawbridge_callbacks::KEY_NAME);
+/// Makes the keys of the addresses for later answers and of consents, unless they are there.
+pub(crate) async fn keys(secrets: &aws_sdk_secretsmanager::Client, stack: &Stack) -> Result<(), Failure> {
+    key_of(secrets, stack, clawbridge_callbacks::KEY_NAME).await?;
+    key_of(secrets, stack, clawbridge_oauth_function::STATE_KEY).await
+}
+
+async fn key_of(secrets: &aws_sdk_secretsmanager::Client, stack: &Stack, name: &str) -> Result<(), Failure> {
+    let name = format!("{}/{name}", stack.secret_prefix);
     match secrets.create_secret().name(&name).secret_string(random::key()).send().await {
         Ok(_) => Ok(()),
         Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_exists_exception()) => Ok(()),

@@ -131,11 +131,6 @@ fn words(entry: &Entry<'_>) -> (&'static str, String) {
                 "{type} of {task} not made: a chain of {max_hops} tasks feeds itself; look at the routes from source \"bridge\""
             ),
         ),
-        Entry::ConnectionNoted { connection, what, generation, code } => {
-            let generation = generation.map(|generation| format!(", token set {generation}")).unwrap_or_default();
-            let code = code.map(|code| format!(": {code}")).unwrap_or_default();
-            ("connect", format!("{connection} {what}{code}{generation}"))
-        }
         Entry::ConfigLoaded { version } => ("config", format!("version {version} in use")),
         Entry::CatchUpRan { source, looked_at, missed, asked, left, stopped, go_on_at, ms } => {
             let stopped = match (*stopped, go_on_at) {
@@ -154,6 +149,26 @@ fn words(entry: &Entry<'_>) -> (&'static str, String) {
         Entry::CatchUpFailed { source, code, reason, asked, .. } => {
             let asked = if *asked > 0 { format!(" ({asked} asked for before)") } else { String::new() };
             ("catch-up", format!("{source}: {code}: {reason}{asked}"))
+        }
+        Entry::ConnectionConnected { provider, account, generation, scopes, .. } => {
+            ("connect", format!("{provider}/{account}: connected (generation {generation}), may do: {scopes}"))
+        }
+        Entry::ConsentRefused { provider, account, status, code, reason, .. } => {
+            let name = match (*provider, *account) {
+                ("", _) => "somebody".to_owned(),
+                (provider, "") => provider.to_owned(),
+                (provider, account) => format!("{provider}/{account}"),
+            };
+            ("connect", format!("{name}: not connected, {status} {code}: {reason}"))
+        }
+        Entry::ConnectionRefreshed { provider, account, generation, how } => {
+            ("connect", format!("{provider}/{account}: {how} (generation {generation})"))
+        }
+        Entry::ConnectionFailed { provider, account, code, reason } => {
+            ("connect", format!("{provider}/{account}: not refreshed, {code}: {reason}"))
+        }
+        Entry::ConnectionExpired { provider, account, code, .. } => {
+            ("connect", format!("{provider}/{account}: {code}: somebody has to connect it again"))
         }
         Entry::BridgeFailed { code, reason, subject } => ("bridge", format!("{code} {subject}: {reason}")),
         _ => ("?", String::new()),
