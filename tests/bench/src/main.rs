@@ -1,7 +1,8 @@
 //! Benchmarks: figures side by side, no verdicts.
 //!
 //! `local` measures the whole bridge as `clawbridge dev` runs it; `lambda` measures the functions' binaries under a Lambda Runtime API;
-//! `tasks` measures what tasks cost `worker`; `signatures` measures verifications, in this process. Everything is on loopback, and bounded in count and in time.
+//! `tasks` measures what tasks cost `worker`; `tokens` measures connections' tokens and `signatures` verifications, both in this process. Everything is on
+//! loopback, and bounded in count and in time.
 
 mod aws;
 mod counting;
@@ -18,6 +19,7 @@ mod signatures;
 mod stats;
 mod stub;
 mod tasks;
+mod tokens;
 mod wire;
 
 use clap::{Parser, ValueEnum};
@@ -64,9 +66,11 @@ enum What {
     Lambda,
     /// What tasks cost: time, CPU, calls of tables and queue, memory.
     Tasks,
+    /// Connections' tokens, kept, read and refreshed: time, AWS calls, requests to the provider.
+    Tokens,
     /// Verifications by scheme and body size.
     Signatures,
-    /// All four.
+    /// All five.
     All,
 }
 
@@ -100,7 +104,7 @@ impl Programs {
 
     /// All of them are looked for before the first is measured: a run takes minutes.
     fn check(&self, what: What) -> Result<(), Failure> {
-        if what == What::Signatures {
+        if matches!(what, What::Signatures | What::Tokens) {
             return Ok(());
         }
         Failure::unless_file(&self.clawbridge, "cargo build --release -p clawbridge", "--clawbridge")?;
@@ -164,12 +168,14 @@ async fn run(cli: &Cli) -> Result<String, Failure> {
     for worker in programs.functions.iter().filter(|function| wants(What::Tasks) && function.kind == Kind::Worker) {
         tasks.push(tasks::measure(&programs.clawbridge, worker, plans.tasks).await?);
     }
+    let tokens = if wants(What::Tokens) { Some(tokens::measure(plans.tokens).await?) } else { None };
     let machine = Machine::this();
     if cli.json {
         return Ok(format!(
             "{}\n",
             json!({
                 "machine": machine, "quick": cli.quick, "signatures": signatures, "local": local, "lambda": lambda, "tasks": tasks,
+                "tokens": tokens,
             })
         ));
     }
@@ -178,6 +184,7 @@ async fn run(cli: &Cli) -> Result<String, Failure> {
     text.extend(local.iter().map(report::local));
     text.extend(lambda.iter().map(report::lambda));
     text.extend(tasks.iter().map(report::tasks));
+    text.extend(tokens.iter().map(report::tokens));
     Ok(text)
 }
 
@@ -186,6 +193,7 @@ struct Plans {
     local: local::Plan,
     lambda: lambda::Plan,
     tasks: tasks::Plan,
+    tokens: tokens::Plan,
     signatures: signatures::Plan,
 }
 
@@ -197,6 +205,7 @@ impl Plans {
                 local: local::Plan { warm_up: 10, burst: 200, burst_limit, steady: 40, rate: 20 },
                 lambda: lambda::Plan { cold_starts: 3, series: 1, webhook: 100, worker: 10, warm_up: 2, counted: 5 },
                 tasks: tasks::Plan { series: 1, batches: 20, warm_up: 2, memory: 3 },
+                tokens: tokens::Plan { warm: 1000, cold: 10, stale: 10, contended: 1 },
                 signatures: signatures::Plan { rounds: 1, round: Duration::from_millis(2) },
             }
         } else {
@@ -211,6 +220,7 @@ impl Plans {
                     counted: 20,
                 },
                 tasks: tasks::Plan { series: 5, batches: 100, warm_up: 20, memory: 30 },
+                tokens: tokens::Plan { warm: 20_000, cold: 100, stale: 100, contended: 10 },
                 signatures: signatures::Plan { rounds: 5, round: Duration::from_millis(20) },
             }
         }

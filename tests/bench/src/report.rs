@@ -3,7 +3,7 @@
 use crate::lambda::{BATCH, FunctionFigures};
 use crate::process::{CpuClock, Machine};
 use crate::stub::Acted;
-use crate::{lambda, local, signatures, tasks};
+use crate::{lambda, local, signatures, tasks, tokens};
 use std::fmt::Write;
 
 /// What stands where nothing could be measured.
@@ -205,6 +205,49 @@ pub(crate) fn tasks(figures: &tasks::Figures) -> String {
         rows.push(vec![size, number(Some(load.event_bytes as f64 / 1024.0), 0), mib(load.peak_kib)]);
     }
     text.push_str(&table(&rows));
+    text
+}
+
+/// Connections' tokens.
+pub(crate) fn tokens(figures: &tokens::Figures) -> String {
+    let mut text = format!(
+        "\ntokens: `Connections` in this process, {} build; time without and calls with a counting proxy before AWS\n\n",
+        figures.build
+    );
+    let mut rows =
+        vec![row(["", "rounds", "p50 µs", "p99 µs", "max µs", "table", "secrets", "provider", "most", "failed"])];
+    let bare = &figures.bare;
+    rows.push(vec![
+        "the provider's bare answer".to_owned(),
+        bare.count.to_string(),
+        number(bare.took.p50_us, 1),
+        number(bare.took.p99_us, 1),
+        number(bare.max_us, 1),
+    ]);
+    for way in &figures.ways {
+        let a_round = |count: u64| number(Some(count as f64 / way.rounds.max(1) as f64), 2);
+        rows.push(vec![
+            way.way.to_owned(),
+            way.rounds.to_string(),
+            number(way.times.took.p50_us, 1),
+            number(way.times.took.p99_us, 1),
+            number(way.times.max_us, 1),
+            a_round(way.of("DynamoDB ")),
+            a_round(way.of("Secrets Manager ")),
+            a_round(way.requests),
+            way.most_requests.to_string(),
+            way.failures.to_string(),
+        ]);
+    }
+    text.push_str(&table(&rows));
+    text.push_str("\n  calls of a round\n");
+    for way in figures.ways.iter().filter(|way| !way.calls.is_empty()) {
+        let calls = way.calls.iter().map(|(operation, count)| {
+            format!("{} × {operation}", number(Some(*count as f64 / way.rounds.max(1) as f64), 2))
+        });
+        // Writing to a String does not fail.
+        let _written = writeln!(text, "  {}: {}", way.way, calls.collect::<Vec<_>>().join(", "));
+    }
     text
 }
 
