@@ -3,8 +3,8 @@
 use crate::authority::{connect, redirect_listener};
 use crate::certificates::{TLS_13, identity, pem, requiring};
 use crate::connected::{connected, connections, everything_written};
-use crate::support::authority::{confidential, runtime};
-use crate::support::work::{ALLOW, attempts, bridge, decided, decisions, ended, send, tool};
+use crate::support::authority::{Fault, confidential, runtime};
+use crate::support::work::{ALLOW, attempts, bridge, decided, decisions, ended, send, show, tool};
 use crate::support::{Bridge, Call, Reply, Stub};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -105,7 +105,11 @@ async fn two_hundred_tasks_that_want_one_expired_token_refresh_it_once() {
     let name: ConnectionName = "crm/main".parse().expect("a name");
     connections(&bridge).connect(&name, set, vec![]).await.expect("a connection");
 
+    // The answer is kept back until all tasks are there: they meet.
+    authority.fault(Fault::hold().of_grant("refresh_token")).await;
     futures_util::future::join_all((0..TASKS).map(|n| send(&bridge, "t", json!({"n": n})))).await;
+    authority.until_held(1).await;
+    assert_eq!((authority.release().await, stub.connections()), (1, 0));
     crate::support::eventually("all tasks have succeeded", || {
         let succeeded = decisions(&bridge, "t").iter().filter(|decision| *decision == "succeeded").count();
         async move { (succeeded >= TASKS).then_some(()) }
@@ -375,6 +379,9 @@ async fn a_client_proves_itself_with_its_certificate_and_no_other_one_is_given_t
         decided(&bridge, name, 1).await;
         let line = &attempts(&bridge, name)[0];
         assert_eq!((&line["decision"], &line["code"]), (&json!("retry"), &json!("CREDENTIAL_UNAVAILABLE")), "{line}");
+        let record = show(&bridge, line);
+        let message = record["error"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("refuses the client certificate"), "{record}");
         assert!(stub.calls_of(&format!("/{name}")).is_empty());
     }
     let seen = server.seen.lock().expect("seen").clone();
