@@ -287,11 +287,14 @@ async fn tasks_of_a_service_account_that_is_refused_wait() {
     assert!(stub.calls_of("/api").is_empty() && !stub.calls_of("/token").is_empty());
 }
 
+/// A certificate (DER) and the body of the request that came with it.
+type Seen = (Vec<u8>, Vec<u8>);
+
 /// A token endpoint that gives tokens to those who show a certificate of the authority that it wants. It notes the certificate and the body.
 #[derive(Clone)]
 struct TokenServer {
     url: String,
-    seen: Arc<Mutex<Vec<(Vec<u8>, Vec<u8>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl TokenServer {
