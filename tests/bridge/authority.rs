@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const SECRET: &str = "a-secret-of-the-client-that-nobody-else-has";
+pub(crate) const SECRET: &str = "a-secret-of-the-client-that-nobody-else-has";
 const VERIFIER: &str = "a-verifier-of-at-least-forty-three-characters-";
 const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
@@ -84,7 +84,7 @@ fn assert_refused(got: &Got, status: u16, error: &str) {
 }
 
 /// A client's page for the answer: `/cb` says that it is connected.
-async fn redirect_listener() -> Stub {
+pub(crate) async fn redirect_listener() -> Stub {
     Stub::start(|_, _| Reply::of(200, "text/html", "<title>Connected</title><p>Shop is connected.</p>")).await
 }
 
@@ -121,7 +121,7 @@ async fn exchange(authority: &Authority, redirect_uri: &str, code: &str, verifie
 }
 
 /// Everything together: link, login, consent, callback, exchange.
-async fn connect(authority: &Authority, browser: &Browser, redirect_uri: &str) -> Value {
+pub(crate) async fn connect(authority: &Authority, browser: &Browser, redirect_uri: &str) -> Value {
     let page = browser.visit(Visit::to(&link(authority, redirect_uri, &[]))).await;
     let got = exchange(authority, redirect_uri, &page.parameter("code").expect("a code"), VERIFIER).await;
     assert_eq!(got.status, 200, "{got:?}");

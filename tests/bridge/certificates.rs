@@ -20,7 +20,7 @@ pub(crate) fn pem(name: &str) -> String {
 }
 
 /// A certificate and its key, as a secret holds them.
-fn identity(name: &str) -> String {
+pub(crate) fn identity(name: &str) -> String {
     format!("{}{}", pem(&format!("{name}.pem")), pem(&format!("{name}.key")))
 }
 

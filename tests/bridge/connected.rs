@@ -22,7 +22,7 @@ fn providers(stub: &Stub, more: &str) -> String {
     )
 }
 
-fn connected(connection: &str) -> String {
+pub(crate) fn connected(connection: &str) -> String {
     format!("auth = {{ connection = \"{connection}\" }}\nidempotency_header = \"X-Key\"")
 }
 
@@ -48,7 +48,7 @@ async fn started(config: &str) -> Bridge {
     bridge
 }
 
-fn connections(bridge: &Bridge) -> Connections {
+pub(crate) fn connections(bridge: &Bridge) -> Connections {
     let config = sdk_config(&Environment::local(&bridge.private)).expect("a configuration");
     let settings = Settings {
         registry_table: "clawbridge-registry".to_owned(),
@@ -79,7 +79,7 @@ async fn connect(bridge: &Bridge, name: &str, access_token: &str, expires_at: Ti
     connections(bridge).connect(&name, set, vec![]).await.expect("a connection");
 }
 
-async fn everything_written(bridge: &Bridge) -> String {
+pub(crate) async fn everything_written(bridge: &Bridge) -> String {
     let mut all = bridge.journal().iter().map(Value::to_string).collect::<String>();
     for table in ["registry", "tasks", "events", "limits"] {
         let name = format!("clawbridge-{table}");

@@ -1,6 +1,7 @@
 //! The running bridge: real processes, real sockets, the command line as a person uses it.
 
 mod api;
+mod assertions;
 mod authority;
 mod bodies;
 mod bounds;
