@@ -458,7 +458,7 @@ async fn what_is_not_for_any_source_is_not_found_and_costs_nothing() {
         "/hooks/..%2Ftools%2Fcrm",
         "/Hooks/openclaw",
         "/",
-        "/api/v1/status",
+        "/apis/v1/status",
     ];
     let requests = paths
         .iter()
