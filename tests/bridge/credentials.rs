@@ -280,13 +280,14 @@ async fn a_request_is_signed_as_the_tool_declares_over_what_is_sent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_form_of_a_credential_that_an_api_repeats_is_kept() {
-    const QUERY: &str = "query/key+4242";
-    const PASSWORD: &str = "pass word&4343";
-    const KEY: &str = "signing=key4444";
+    // The ends of the values are letters that no hexadecimal id and no number has.
+    const QUERY: &str = "query/key+xyqzwu";
+    const PASSWORD: &str = "pass word&uwzqvy";
+    const KEY: &str = "signing=keyywvqxz";
     // All that was sent, in each place of an answer that is kept.
     let stub = Stub::start(move |call, _| {
         let sent = format!("{} {} {}", call.path, call.header("authorization"), call.header("x-sig"));
-        let own = if call.path.contains("?key=") { [QUERY, KEY] } else { [PASSWORD, "me:pass word&4343"] };
+        let own = if call.path.contains("?key=") { [QUERY, KEY] } else { [PASSWORD, "me:pass word&uwzqvy"] };
         match call.path.split('?').next().unwrap_or_default() {
             "/result" => Reply::Json(
                 200,
@@ -332,7 +333,7 @@ async fn no_form_of_a_credential_that_an_api_repeats_is_kept() {
         }
     }
     shown.push_str(&format!("{:?}{}", bridge.journal(), bridge.complaints()));
-    let mut secrets = vec!["4242".to_owned(), "4343".to_owned(), "4444".to_owned()];
+    let mut secrets = vec!["xyqzwu".to_owned(), "uwzqvy".to_owned(), "ywvqxz".to_owned()];
     for call in stub.calls() {
         secrets.extend(
             call.header("authorization")

@@ -202,7 +202,7 @@ async fn what_no_answer_fits_is_said_and_nothing_leaves_for_it() {
     let script = "[[answer]]\npath = \"/v2/*\"\n[[answer]]\nname = \"large\"\nbody = '.amount > 100'\n";
     // The tool's secret is not set: what stands here gets another in its place.
     let (bridge, _dir) = stubbed(&config, script, &[]).await;
-    send(&bridge, "pay", json!({"amount": 7, "card": "4242"})).await;
+    send(&bridge, "pay", json!({"amount": 7, "card": "zqkvyx"})).await;
     let record = show(&bridge, &ended(&bridge, "pay").await);
     assert_eq!((&record["error"]["code"], &record["error"]["status"]), (&json!("UNEXPECTED_RESPONSE"), &json!(501)));
     let says = "fits: answer[0] (line 1): path is another; answer[1] \\\"large\\\" (line 3): body is another";
@@ -210,14 +210,14 @@ async fn what_no_answer_fits_is_said_and_nothing_leaves_for_it() {
     let note = bridge.line("it is said", |line| line["kind"] == "dev.note" && line["level"] == "warn").await;
     let text = note["text"].as_str().expect("a text");
     assert!(text.starts_with("pay  POST https://api.example.com/v1/payments → 501: no [[answer]] of "), "{text}");
-    assert!(!bridge.journal().iter().any(|line| line.to_string().contains("4242")));
+    assert!(!bridge.journal().iter().any(|line| line.to_string().contains("zqkvyx")));
 
     // The bridge itself is called as ever, and an address that may not be called may not be stubbed either.
     assert_eq!(call(&bridge, "inside", &json!({"a": 1}))["result"]["received"], json!({"a": 1}));
     assert_eq!(call(&bridge, "private", &json!({}))["error"]["code"], "ADDRESS_FORBIDDEN");
     let page = page(&bridge).await;
     assert_eq!((hits(&page), page["requests"].as_array().map(Vec::len)), (vec![0, 0], Some(1)), "{page}");
-    assert_eq!(page["requests"][0]["request"]["body"]["json"]["card"], "4242");
+    assert_eq!(page["requests"][0]["request"]["body"]["json"]["card"], "zqkvyx");
 }
 
 #[tokio::test]

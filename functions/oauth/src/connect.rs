@@ -4,7 +4,7 @@ use crate::answer::{Answer, Refusal};
 use crate::{Oauth, Whom, browser, providers, random};
 use clawbridge_clock::Timestamp;
 use clawbridge_connections::links::{LIFETIME, has_expired};
-use clawbridge_oauth::{Browser, Consent, Failure, Parameters, State, Ticket, authorization_url, redirect_uri};
+use clawbridge_oauth::{Browser, Consent, Failure, State, Ticket, authorization_url, redirect_uri};
 use lambda_http::Request;
 
 impl Oauth {
@@ -48,8 +48,6 @@ impl Oauth {
         let location = authorization_url(&Consent {
             provider: &server.provider,
             endpoints: &server.endpoints,
-            // Everything is filled in.
-            parameters: &Parameters::default(),
             redirect_uri: &redirect_uri,
             scopes: &server.asked(),
             state: &state,

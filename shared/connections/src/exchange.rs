@@ -5,8 +5,8 @@ use clawbridge_clock::Timestamp;
 use clawbridge_config::{Grant, Provider, Tls};
 use clawbridge_oauth::discovery::{self, Metadata};
 use clawbridge_oauth::{
-    Answer, Asking, Credential, DeviceAnswer, DeviceAuthorization, DpopKey, Endpoints, Expected, Parameters, Presented,
-    Refused, Request, RequestError, Retry, TokenSet,
+    Answer, Asking, Credential, DeviceAnswer, DeviceAuthorization, DpopKey, Endpoints, Expected, Presented, Refused,
+    Request, RequestError, Retry, TokenSet,
 };
 use clawbridge_outbound::{Identity, Outbound, Received};
 use clawbridge_secrets::{SecretError, SecretValue, Secrets, Stage, name_in_stack};
@@ -97,7 +97,7 @@ impl Exchange {
         own: &BTreeMap<String, String>,
     ) -> Result<Server, Refused> {
         let provider = provider.for_account(own).map_err(misdeclared)?;
-        let endpoints = Endpoints::of(&provider, &Parameters::default()).map_err(misdeclared)?;
+        let endpoints = Endpoints::of(&provider).map_err(misdeclared)?;
         let has_all = endpoints.token.is_some()
             && match provider.grant {
                 Grant::AuthorizationCode => endpoints.authorize.is_some(),
@@ -321,16 +321,7 @@ impl Exchange {
 }
 
 fn asking<'a>(server: &'a Server, credential: &'a Credential, random: &'a SystemRandom) -> Asking<'a> {
-    static NONE: std::sync::LazyLock<Parameters> = std::sync::LazyLock::new(Parameters::default);
-    Asking {
-        provider: &server.provider,
-        endpoints: &server.endpoints,
-        // Everything is filled in.
-        parameters: &NONE,
-        credential,
-        now: Timestamp::now(),
-        random,
-    }
+    Asking { provider: &server.provider, endpoints: &server.endpoints, credential, now: Timestamp::now(), random }
 }
 
 fn plain<'a>(server: &'a Server, asked: &'a [String], key: Option<&'a DpopKey>) -> Expected<'a> {

@@ -4,7 +4,6 @@ use clawbridge_config::Provider;
 
 use crate::encoding::percent;
 use crate::endpoints::{EndpointError, Endpoints};
-use crate::parameters::Parameters;
 use crate::pkce::Verifier;
 use crate::word::State;
 
@@ -19,8 +18,6 @@ pub struct Consent<'a> {
     pub provider: &'a Provider,
     /// Its addresses, for the account.
     pub endpoints: &'a Endpoints,
-    /// The values of its parameters, for the account.
-    pub parameters: &'a Parameters,
     /// Where the answer goes: one address for each provider.
     pub redirect_uri: &'a str,
     /// What is asked for.
@@ -71,7 +68,7 @@ pub fn authorization_url(consent: &Consent<'_>) -> Result<String, AuthorizeError
         if OWN.contains(&name.as_str()) {
             return Err(AuthorizeError::Reserved(name.clone()));
         }
-        pairs.push((name, consent.parameters.fill(value)));
+        pairs.push((name, value.clone()));
     }
     let query: Vec<String> =
         pairs.iter().map(|(name, value)| format!("{}={}", percent(name), percent(value))).collect();
@@ -93,12 +90,10 @@ mod tests {
 
     fn query(provider: &Provider, scopes: &[&str]) -> Result<BTreeMap<String, String>, AuthorizeError> {
         let state = State::new([1; 32]);
-        let parameters = Parameters::new(provider, &BTreeMap::new()).expect("parameters");
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let url = authorization_url(&Consent {
             provider,
-            endpoints: &Endpoints::of(provider, &parameters).expect("endpoints"),
-            parameters: &parameters,
+            endpoints: &Endpoints::of(provider).expect("endpoints"),
             redirect_uri: "https://bridge.example.com/oauth/callback/example",
             scopes: &scopes,
             state: &state,
@@ -114,8 +109,7 @@ mod tests {
         let with = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
         let slack = Provider {
             authorize_url: Some("https://slack.example.com/authorize?v=2".into()),
-            authorize_params: with("user_scope", "chat:write,im:read {team}"),
-            parameters: with("team", "T1"),
+            authorize_params: with("user_scope", "chat:write,im:read T1"),
             scope_separator: ",".into(),
             ..provider()
         };

@@ -2,7 +2,7 @@
 //!
 //! Pure: bytes, times and random bytes come as arguments, requests and verdicts go out. `clawbridge-connections` sends and stores.
 //!
-//! In the order of a flow: [`Endpoints`] of a declaration (with [`discovery`] where it names only an issuer), [`authorization_url`],
+//! Declarations come filled in for an account (`Provider::for_account`). In the order of a flow: [`Endpoints`] of a declaration (with [`discovery`] where it names only an issuer), [`authorization_url`],
 //! [`Callback`], [`Asking`] for token requests, [`Expected`] for what comes back, [`scopes`] for what was granted of what was asked.
 
 mod answer;
@@ -19,7 +19,6 @@ mod endpoints;
 mod failure;
 mod fields;
 mod jws;
-mod parameters;
 mod pkce;
 mod request;
 mod response;
@@ -41,7 +40,6 @@ pub use endpoints::{EndpointError, Endpoints, is_loopback};
 pub use failure::Failure;
 pub use fields::Answer;
 pub use jws::{KeyError, SigningKey};
-pub use parameters::{ParameterError, Parameters};
 pub use pkce::{MIN_KEY_BYTES, Verifier, WeakKey};
 pub use request::{Asking, Credential, Presented, Request, RequestError};
 pub use response::Expected;

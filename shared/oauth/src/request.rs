@@ -13,7 +13,6 @@ use crate::dpop::DpopKey;
 use crate::encoding::{base64, form, form_body};
 use crate::endpoints::{EndpointError, Endpoints};
 use crate::jws::{KeyError, SigningKey};
-use crate::parameters::Parameters;
 use crate::pkce::Verifier;
 
 /// One request, for whoever sends it. Debug output shows the method, the host and the names of headers: the rest may be secret.
@@ -88,8 +87,6 @@ pub struct Asking<'a> {
     pub provider: &'a Provider,
     /// Its addresses, for the account.
     pub endpoints: &'a Endpoints,
-    /// The values of its parameters, for the account.
-    pub parameters: &'a Parameters,
     /// What its secret holds.
     pub credential: &'a Credential,
     /// When.
@@ -175,7 +172,7 @@ impl Asking<'_> {
             if is_own {
                 return Err(RequestError::Reserved(name.clone()));
             }
-            pairs.push((name.clone(), self.parameters.fill(value)));
+            pairs.push((name.clone(), value.clone()));
         }
         self.proven(url, pairs)
     }
@@ -235,14 +232,13 @@ impl Asking<'_> {
 
     fn grant_assertion(&self, url: &str, scopes: &[String]) -> Result<String, RequestError> {
         let jwt = self.provider.jwt.as_ref();
-        let filled = |text: &Option<String>| text.as_deref().map(|text| self.parameters.fill(text));
         let email = match self.credential {
             Credential::Key(key) => key.client_email(),
             Credential::None | Credential::Secret(_) => None,
         };
-        let issuer = jwt.and_then(|jwt| filled(&jwt.issuer));
+        let issuer = jwt.and_then(|jwt| jwt.issuer.clone());
         let issuer = issuer.unwrap_or_else(|| email.unwrap_or(&self.provider.client_id).to_owned());
-        let subject = jwt.and_then(|jwt| filled(&jwt.subject)).unwrap_or_else(|| issuer.clone());
+        let subject = jwt.and_then(|jwt| jwt.subject.clone()).unwrap_or_else(|| issuer.clone());
         let is_claim = jwt.is_some_and(|jwt| jwt.scope_claim) && !scopes.is_empty();
         let scope = is_claim.then(|| self.joined(scopes));
         self.assertion(&issuer, &subject, url, scope.as_deref())
@@ -255,8 +251,8 @@ impl Asking<'_> {
             ));
         };
         let jwt = self.provider.jwt.as_ref();
-        let audience = jwt.and_then(|jwt| jwt.audience.as_deref()).map(|text| self.parameters.fill(text));
-        let claims = Claims { issuer, subject, audience: audience.as_deref().unwrap_or(url), scope };
+        let audience = jwt.and_then(|jwt| jwt.audience.as_deref());
+        let claims = Claims { issuer, subject, audience: audience.unwrap_or(url), scope };
         let key_id = jwt.and_then(|jwt| jwt.key_id.as_deref());
         Ok(claims.sign(key, key_id, self.now, self.random)?)
     }

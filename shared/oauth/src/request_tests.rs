@@ -12,11 +12,9 @@ fn asked(
     secret: Option<&str>,
     ask: impl FnOnce(&Asking<'_>) -> Result<Request, RequestError>,
 ) -> Result<Request, RequestError> {
-    let parameters = Parameters::new(provider, &BTreeMap::new()).expect("parameters");
     ask(&Asking {
         provider,
-        endpoints: &Endpoints::of(provider, &parameters).expect("endpoints"),
-        parameters: &parameters,
+        endpoints: &Endpoints::of(provider).expect("endpoints"),
         credential: &Credential::read(provider, secret.map(str::as_bytes))?,
         now: NOW,
         random: &SystemRandom::new(),
@@ -124,8 +122,7 @@ fn a_service_account_signs_for_itself_or_for_somebody() {
     let google = Provider {
         grant: Grant::JwtBearer,
         client_auth: ClientAuth::None,
-        jwt: Some(Jwt { subject: Some("{user}".into()), audience: Some("https://aud".into()), ..jwt(true) }),
-        parameters: map(&[("user", "boss@example.com")]),
+        jwt: Some(Jwt { subject: Some("boss@example.com".into()), audience: Some("https://aud".into()), ..jwt(true) }),
         ..provider()
     };
     let request = asked(&google, Some(&file), |a| a.token(&Presented::Assertion(&scopes()))).expect("a request");
@@ -148,8 +145,7 @@ fn a_service_account_signs_for_itself_or_for_somebody() {
 fn json_and_further_parameters_are_as_declared() {
     let json = Provider {
         token_body: TokenBody::Json,
-        token_params: map(&[("audience", "https://{x}.example.com")]),
-        parameters: map(&[("x", "eu")]),
+        token_params: map(&[("audience", "https://eu.example.com")]),
         ..provider()
     };
     let request = asked(&json, Some("s"), |a| a.token(&Presented::Refresh("r\"1"))).expect("a request");

@@ -11,7 +11,7 @@ use clawbridge_config::{ClientAuth, Grant, Provider};
 use clawbridge_connections::ConnectionName;
 use clawbridge_connections::record::{Record, Status};
 use clawbridge_oauth::discovery::Metadata;
-use clawbridge_oauth::{Credential, Endpoints, Finding, Level, Observed, Parameters, Refused, check, redirect_uri};
+use clawbridge_oauth::{Credential, Endpoints, Finding, Level, Observed, Refused, check, redirect_uri};
 use clawbridge_outbound::Request;
 use reqwest::header::{DATE, HeaderMap};
 use reqwest::{Method, Url};
@@ -164,7 +164,7 @@ impl Doctor<'_> {
     /// What the declaration says, against what the server says and does.
     async fn declaration(&self, provider: &Provider, findings: &mut Vec<Finding>) -> Result<(), Failure> {
         let has_secret = self.secrets(provider, findings).await?;
-        let endpoints = match Endpoints::of(provider, &Parameters::default()) {
+        let endpoints = match Endpoints::of(provider) {
             Ok(endpoints) => endpoints,
             Err(error) => {
                 findings.push(finding(Level::Wrong, "endpoints", error.to_string(), "mend it in bridge.toml"));
