@@ -53,7 +53,12 @@ pub fn admit(presented: &Presented, record: Option<&TokenRecord>, now: Timestamp
     if record.expires_at.is_some_and(|at| at <= now) {
         return Err(Refused::Expired);
     }
-    Ok(Caller { name: record.name.clone(), hash: record.hash.clone(), scopes: record.scopes.clone(), rate: record.rate })
+    Ok(Caller {
+        name: record.name.clone(),
+        hash: record.hash.clone(),
+        scopes: record.scopes.clone(),
+        rate: record.rate,
+    })
 }
 
 impl Caller {

@@ -35,5 +35,5 @@ mod store;
 pub use budget::Attempt;
 pub use guard::{Guard, Scope};
 pub use learn::Said;
-pub use limits::{Acquired, Ended, Spent, Later, Limits, MAX_TRIES, Permit, Why};
+pub use limits::{Acquired, Ended, Later, Limits, MAX_TRIES, Permit, Spent, Why};
 pub use store::{Circuit, Kept, StoreError};

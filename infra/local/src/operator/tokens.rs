@@ -90,7 +90,10 @@ async fn list(reached: &Reached, json: bool) -> Result<(), Failure> {
             token.rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate}, {} at once", rate.burst())),
         ]
     };
-    table::print(&["NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "RATE"], &tokens.iter().map(row).collect::<Vec<_>>());
+    table::print(
+        &["NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "RATE"],
+        &tokens.iter().map(row).collect::<Vec<_>>(),
+    );
     Ok(())
 }
 

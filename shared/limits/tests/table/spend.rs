@@ -75,6 +75,6 @@ async fn without_the_table_each_environment_keeps_its_callers_limits_by_itself()
         passed += u32::from(spent.again_at.is_none());
         notes += u32::from(spent.note.is_some());
     }
-    // What comes along while the table is waited for counts as well.
-    assert!((100..=130).contains(&passed) && notes == 1, "{passed} {notes}");
+    // The clock goes on while the table is waited for, and the test comes again at its old time.
+    assert!((99..=130).contains(&passed) && notes == 1, "{passed} {notes}");
 }
