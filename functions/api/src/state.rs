@@ -42,7 +42,8 @@ pub struct Settings {
     pub registry_table: String,
     /// `LIMITS_TABLE`.
     pub limits_table: String,
-    /// `API_RATE` and `API_BURST`: how often each token may be used that has no rate of its own, [`Rate::DEFAULT`] unless the stack says otherwise.
+    /// `API_RATE` with
+    /// `API_BURST`: how often each token may be used that has no rate of its own, [`Rate::DEFAULT`] unless the stack says otherwise.
     pub rate: Rate,
     /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,

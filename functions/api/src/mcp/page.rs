@@ -78,11 +78,13 @@ mod tests {
     #[test]
     fn a_cursor_of_anything_else_is_refused() {
         for cursor in [json!("x"), json!("???"), json!(7), json!(URL_SAFE_NO_PAD.encode("other:a")), json!("")] {
-            let refused = of(&all(1), &json!({ "cursor": cursor })).map_err(|error| error.code);
+            let all = all(1);
+            let refused = of(&all, &json!({ "cursor": cursor })).map_err(|error| error.code);
             assert_eq!(refused.err(), Some(-32602), "{cursor}");
         }
         // One whose tool is gone goes on where it was.
         let cursor = URL_SAFE_NO_PAD.encode("tools:tool_000x");
-        assert_eq!(of(&all(2), &json!({ "cursor": cursor })).expect("a page").0, [(&"tool_001".to_owned(), &1)]);
+        let all = all(2);
+        assert_eq!(of(&all, &json!({ "cursor": cursor })).expect("a page").0, [(&"tool_001".to_owned(), &1)]);
     }
 }
