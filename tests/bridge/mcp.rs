@@ -465,7 +465,7 @@ async fn the_official_client_lists_and_calls() {
     let url = format!("{}/mcp", bridge.public);
     let args = [url.as_str(), agent.token.as_str()];
     let Some(ran) = clients::run("mcp.mjs", "@modelcontextprotocol/sdk", &args, &steps) else { return };
-    assert!(ran.success && ran.lines.len() == steps.len() + 1, "{ran:?}");
+    assert!(ran.success && ran.lines.len() == steps.len() + 1, "{:?}: {}", ran.lines, ran.complaints);
     let [hello, listed, ping, order, none, wrong, sum, slow, refused, ghost] = &ran.lines[..] else {
         panic!("{ran:?}")
     };

@@ -40,8 +40,7 @@ public=$(field public_url)
 # The probe leads through the address in MCP_PROXY, if something listens there that writes down what is said.
 url=${MCP_PROXY:-$public}/mcp
 [ -z "${MCP_PROXY:-}" ] || echo "$public" > "$work/upstream"
-token=$("$bridge" token create --name openclaw --scope execute --local "$(field endpoint_url)" 2>/dev/null) \
-  || token=$(cat "$work/bridge/state/token")
+token=$("$bridge" token create --name "openclaw-$$" --scope execute --local "$(field endpoint_url)" 2>/dev/null)
 
 export HOME="$work/home" OPENCLAW_STATE_DIR="$work/home/.openclaw"
 mkdir -p "$OPENCLAW_STATE_DIR"

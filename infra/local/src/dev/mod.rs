@@ -382,6 +382,7 @@ fn banner(
     println!("  webhooks   {public}/hooks/SOURCE    (what API Gateway would serve; a tunnel may point here)");
     if let State::Dir(dir) = state {
         println!("  api        {public}/api/v1/    (token: {})", admin_token::path(dir).display());
+        println!("  mcp        {public}/mcp        (the same token)");
     }
     println!("  private    {private}    (AWS services without credentials, /echo; keep it on this machine)");
     println!("  state      {kept}");
