@@ -80,7 +80,11 @@ fn conforms(method: &str, path: &str, got: &Got) {
         paths.iter().filter(|(template, _)| fits(template)).min_by_key(|(template, _)| template.matches('{').count());
     let operation = found.map(|(_, resource)| &resource[method.to_ascii_lowercase()]);
     let responses = operation.map_or(&Value::Null, |operation| &operation["responses"]);
-    let name = match &responses[got.status.to_string()]["content"]["application/json"]["schema"]["$ref"] {
+    let mut response = &responses[got.status.to_string()];
+    if let Some(shared) = response["$ref"].as_str() {
+        response = document.pointer(shared.trim_start_matches('#')).expect("a shared answer");
+    }
+    let name = match &response["content"]["application/json"]["schema"]["$ref"] {
         Value::String(name) => name.trim_start_matches("#/components/schemas/").to_owned(),
         _ if method == "HEAD" || method == "OPTIONS" => return,
         // Where there is no operation, there is nothing that could be said about it.

@@ -210,6 +210,9 @@ async fn versions_are_negotiated_and_what_is_no_message_is_said_to_be_none() {
     assert_eq!((got.status, got.text.as_str()), (202, ""));
 }
 
+/// Method and headers; status and code.
+type Ask<'a> = (&'a str, Vec<(&'a str, &'a str)>, u16, &'a str);
+
 #[tokio::test]
 async fn who_may_not_ask_is_refused_by_http() {
     let bridge = Bridge::start("").await;
@@ -219,7 +222,7 @@ async fn who_may_not_ask_is_refused_by_http() {
         (("authorization", bearer.as_str()), ("content-type", "application/json"), ("accept", "*/*"));
     let port = bridge.public.rsplit(':').next().expect("a port").to_owned();
     let page = format!("http://localhost:{port}");
-    let rows: Vec<(&str, Vec<(&str, &str)>, u16, &str)> = vec![
+    let rows: Vec<Ask<'_>> = vec![
         ("POST", vec![auth, json, accept], 200, ""),
         ("POST", vec![auth, json, accept, ("origin", &page)], 200, ""),
         ("POST", vec![auth, json, accept, ("origin", "http://evil.example")], 403, "forbidden"),

@@ -6,6 +6,7 @@ use crate::schemas::{reference, schemas};
 use axum::http::StatusCode;
 use clawbridge_access::Wish;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// The document, OpenAPI 3.1.
 #[must_use]
@@ -22,6 +23,7 @@ pub fn document() -> Value {
         "components": {
             "schemas": schemas(),
             "headers": every_headers(),
+            "responses": failures(),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "ocl_…"}},
         },
     })
@@ -51,12 +53,7 @@ fn operation(endpoint: &Endpoint) -> Value {
         answer["headers"] = headers(None);
     }
     for status in endpoint.failures() {
-        let says = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error");
-        let more = matches!(status, 429 | 503).then_some("Retry-After");
-        responses.insert(
-            status.to_string(),
-            json!({"description": says, "headers": headers(more), "content": content("Error")}),
-        );
+        responses.insert(status.to_string(), json!({"$ref": format!("#/components/responses/{status}")}));
     }
     responses.insert("default".to_owned(), json!({"description": "Error", "content": content("Error")}));
     let mut operation =
@@ -97,6 +94,18 @@ fn every_headers() -> Value {
         (name.to_owned(), json!({"description": says, "schema": {"type": kind}}))
     };
     HEADERS.into_iter().map(header).collect::<Map<String, Value>>().into()
+}
+
+/// The answers to requests that fail, by status: all say what is wrong in the same form.
+fn failures() -> Value {
+    let statuses: BTreeSet<u16> = handlers::endpoints().iter().flat_map(Endpoint::failures).collect();
+    let failure = |status: u16| {
+        let says = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error");
+        let more = matches!(status, 429 | 503).then_some("Retry-After");
+        let content = json!({"application/json": {"schema": reference("Error")}});
+        (status.to_string(), json!({"description": says, "headers": headers(more), "content": content}))
+    };
+    statuses.into_iter().map(failure).collect::<Map<String, Value>>().into()
 }
 
 /// The headers of an answer: those of every one, and `more`.
