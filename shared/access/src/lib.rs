@@ -4,9 +4,11 @@
 //! [`Caller`] of it, who is asked for each thing whether [`Caller::may`].
 
 mod caller;
+mod rate;
 mod scope;
 mod token;
 
 pub use caller::{Caller, Refused, TokenRecord, admit};
+pub use rate::{Rate, RateError};
 pub use scope::{Scope, ScopeError, Wish};
 pub use token::{Presented, Token, TokenError, TokenHash, is_token_name};
