@@ -11,7 +11,7 @@ mod verdict;
 
 pub use kinds::{KINDS, is_wanted_by_somebody};
 pub use payload::{payload, text};
-pub use secrets::{MAX_OVERLAP, Secrets, SecretsError, WrittenSecret, check_secret};
+pub use secrets::{Document, MAX_OVERLAP, Secrets, SecretsError, WrittenSecret, check_secret};
 pub use subscription::{
     Filter, MAX_DESCRIPTION_CHARS, MAX_PATTERNS, MAX_SUBSCRIPTIONS, MAX_URL_BYTES, PatternError, Reason, Status,
     Subscription, UrlError, check_pattern, check_url, is_id, of_tool, tool,

@@ -20,21 +20,30 @@ pub const MAX_OVERLAP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// What the secrets that the standard has begin with.
 const PREFIX: &str = "whsec_";
 
-/// The secrets of a subscription, as Secrets Manager has them.
+/// A version of a subscription's secret, as Secrets Manager has it. A rotation puts a new one; Secrets Manager itself keeps the one before
+/// as `AWSPREVIOUS`, so that nobody has to read a secret to change it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Secrets {
-    current: String,
+pub struct Document {
+    secret: String,
+    /// Until then the version before signs as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    previous: Option<Previous>,
+    previous_until: Option<Timestamp>,
 }
 
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Previous {
-    secret: String,
-    until: Timestamp,
+/// The secrets that a subscription's deliveries are signed with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secrets {
+    current: String,
+    previous: Option<String>,
 }
 
 // They are not shown.
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Document(…)")
+    }
+}
+
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secrets(…)")
@@ -99,37 +108,45 @@ pub fn check_secret(text: &str) -> Result<(), SecretsError> {
     }
 }
 
-impl Secrets {
-    /// One secret.
+impl Document {
+    /// The only secret, or, with a time, one beside which the version before goes on signing until then.
     #[must_use]
-    pub fn new(secret: &str) -> Secrets {
-        Secrets { current: secret.to_owned(), previous: None }
+    pub fn new(secret: &str, previous_until: Option<Timestamp>) -> Document {
+        Document { secret: secret.to_owned(), previous_until }
     }
 
-    /// From the document in Secrets Manager.
+    /// From its text.
     ///
     /// # Errors
     /// [`SecretsError::Document`].
-    pub fn read(document: &[u8]) -> Result<Secrets, SecretsError> {
-        serde_json::from_slice(document).map_err(|_| SecretsError::Document)
+    pub fn read(text: &[u8]) -> Result<Document, SecretsError> {
+        serde_json::from_slice(text).map_err(|_| SecretsError::Document)
     }
 
-    /// The document.
+    /// Its text.
     #[must_use]
     pub fn write(&self) -> String {
         json!(self).to_string()
     }
 
-    /// With a new one, beside which the one so far goes on signing until then.
+    /// Whether the version before signs as well.
     #[must_use]
-    pub fn rotated(&self, secret: &str, until: Timestamp) -> Secrets {
-        Secrets { current: secret.to_owned(), previous: Some(Previous { secret: self.current.clone(), until }) }
+    pub fn overlaps(&self, now: Timestamp) -> bool {
+        self.previous_until.is_some_and(|until| until > now)
+    }
+}
+
+impl Secrets {
+    /// Those that sign now: the current version's, and the one's before where it still does.
+    #[must_use]
+    pub fn of(current: Document, previous: Option<Document>, now: Timestamp) -> Secrets {
+        let previous = previous.filter(|_| current.overlaps(now)).map(|previous| previous.secret);
+        Secrets { current: current.secret, previous }
     }
 
-    /// Those that sign now, the newest first.
-    fn live(&self, now: Timestamp) -> Vec<&str> {
-        let previous = self.previous.as_ref().filter(|previous| previous.until > now);
-        [Some(self.current.as_str()), previous.map(|previous| previous.secret.as_str())].into_iter().flatten().collect()
+    /// The newest first.
+    fn live(&self) -> Vec<&str> {
+        [Some(self.current.as_str()), self.previous.as_deref()].into_iter().flatten().collect()
     }
 
     /// The headers of a delivery.
@@ -147,7 +164,7 @@ impl Secrets {
         attempt: u32,
         now: Timestamp,
     ) -> Result<Vec<(String, String)>, SecretsError> {
-        let live = self.live(now);
+        let live = self.live();
         let delivery = Outgoing { method: "POST", url: None, body, delivery_id: id, event_type: None };
         let of = |scheme: &str, secret: &str| -> Result<Vec<(String, String)>, SecretsError> {
             let document = json!({"scheme": scheme, "secrets": [secret]}).to_string();
@@ -165,19 +182,17 @@ impl Secrets {
                 }
             }
         }
-        let turn = usize::try_from(attempt).unwrap_or(0) % live.len();
-        let secret = live.get(live.len() - 1 - (turn + live.len() - 1) % live.len()).copied().unwrap_or_default();
-        headers.extend(of("openclaw", secret)?);
+        let older = self.previous.as_deref().filter(|_| attempt % 2 == 1);
+        headers.extend(of("openclaw", older.unwrap_or(&self.current))?);
         Ok(headers)
     }
 
     /// `text` without any of them: a receiver may repeat in its answer what it knows.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
-        let all = [Some(&self.current), self.previous.as_ref().map(|previous| &previous.secret)];
         let mut text = text.to_owned();
-        for secret in all.into_iter().flatten() {
-            text = text.replace(secret.as_str(), "***");
+        for secret in self.live() {
+            text = text.replace(secret, "***");
             if let Some(bare) = secret.strip_prefix(PREFIX) {
                 text = text.replace(bare, "***");
             }
@@ -215,7 +230,8 @@ mod tests {
             ("your-webhook-secret", b"your-webhook-secret".to_vec()),
             (WrittenSecret::of([7; 32]).reveal(), vec![7; 32]),
         ] {
-            let headers = Secrets::new(secret).headers("evt_1", b"{}", 1, NOW).expect("headers");
+            let headers =
+                Secrets::of(Document::new(secret, None), None, NOW).headers("evt_1", b"{}", 1, NOW).expect("headers");
             assert_eq!(value(&headers, "x-openclaw-signature"), hex::encode(hmac(secret.as_bytes(), b"{}")));
             let expected = format!("v1,{}", STANDARD.encode(hmac(&key, b"evt_1.1790000000.{}")));
             assert_eq!(value(&headers, "webhook-signature"), expected);
@@ -227,8 +243,9 @@ mod tests {
     #[test]
     fn while_a_secret_is_rotated_both_sign_and_either_is_enough_by_the_second_attempt() {
         let until = NOW.plus(Duration::from_secs(60));
-        let secrets = Secrets::new("the-older-secret").rotated("the-newer-secret", until);
-        let secrets = Secrets::read(secrets.write().as_bytes()).expect("the same");
+        let (older, newer) = (Document::new("the-older-secret", None), Document::new("the-newer-secret", Some(until)));
+        let newer = Document::read(newer.write().as_bytes()).expect("the same");
+        let secrets = Secrets::of(newer.clone(), Some(older.clone()), NOW);
         let bare = |secret: &str| hex::encode(hmac(secret.as_bytes(), b"{}"));
         for (attempt, secret) in [(1, "the-older-secret"), (2, "the-newer-secret"), (3, "the-older-secret")] {
             let headers = secrets.headers("evt_1", b"{}", attempt, NOW).expect("headers");
@@ -236,7 +253,7 @@ mod tests {
             let both = value(&headers, "webhook-signature").split(' ').count();
             assert_eq!(both, 2, "{headers:?}");
         }
-        let headers = secrets.headers("evt_1", b"{}", 1, until).expect("headers");
+        let headers = Secrets::of(newer, Some(older), until).headers("evt_1", b"{}", 1, until).expect("headers");
         assert_eq!(value(&headers, "x-openclaw-signature"), bare("the-newer-secret"));
         assert!(!value(&headers, "webhook-signature").contains(' '));
     }
@@ -259,9 +276,10 @@ mod tests {
             assert_eq!(check_secret(bad), Err(error.clone()), "{bad}");
             assert!(bad.is_empty() || !error.to_string().contains(bad));
         }
-        assert_eq!(Secrets::read(b"whsec_x").expect_err("no document"), SecretsError::Document);
-        let secrets = Secrets::new(WrittenSecret::of([9; 32]).reveal());
-        let shown = format!("{secrets:?} {:?}", WrittenSecret::of([9; 32]));
+        assert_eq!(Document::read(b"whsec_x").expect_err("no document"), SecretsError::Document);
+        let document = Document::new(WrittenSecret::of([9; 32]).reveal(), None);
+        let secrets = Secrets::of(document.clone(), None, NOW);
+        let shown = format!("{secrets:?} {document:?} {:?}", WrittenSecret::of([9; 32]));
         assert!(!shown.contains("CQkJ"), "{shown}");
         assert_eq!(secrets.redact(&format!("I know {}", WrittenSecret::of([9; 32]).reveal())), "I know ***");
     }
