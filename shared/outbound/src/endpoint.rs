@@ -1,7 +1,7 @@
 //! Subscribers' endpoints: whoever holds a token names them, so the rules are stricter than for tools, whose addresses an operator declares.
 
 use crate::client::{Forbidden, Received, Via, exchange_head, may_call};
-use crate::request::{Outbound, Request};
+use crate::request::Outbound;
 use clawbridge_config::Compiled;
 use clawbridge_tasks::{Class, Code, TaskError};
 use reqwest::Url;
@@ -59,17 +59,24 @@ impl Outbound {
     ///
     /// # Errors
     /// There is no status, or the address may not be called.
-    pub async fn deliver(&self, request: Request, limit: Duration) -> Result<Received, TaskError> {
-        self.clients.check_literal(&request.url)?;
-        if request.url.scheme() != "https" {
+    pub async fn deliver(
+        &self,
+        url: &str,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Received, TaskError> {
+        let unusable = |what: &str| TaskError::unsent(Code::ValidationError, Class::Client, what);
+        let url = Url::parse(url).map_err(|_| unusable("the endpoint's address cannot be read"))?;
+        self.clients.check_literal(&url)?;
+        if url.scheme() != "https" {
             // What the guard of the connection does not know: without TLS nothing leaves to a public address.
-            check_endpoint(self.clients.config(), &request.url).await?;
+            check_endpoint(self.clients.config(), &url).await?;
         }
-        let client = self.clients.get(Via::Fresh)?;
-        let mut building =
-            client.request(request.method, request.url).headers(request.headers).timeout(limit + PATIENCE);
-        if let Some(body) = request.body {
-            building = building.body(body);
+        let mut building = self.clients.get(Via::Fresh)?.post(url).timeout(limit + PATIENCE).body(body);
+        building = building.header("content-type", "application/json");
+        for (name, value) in headers {
+            building = building.header(name, value);
         }
         let answered =
             tokio::time::timeout(limit + PATIENCE, exchange_head(building, ENDPOINT_BODY_BYTES, PATIENCE)).await;
