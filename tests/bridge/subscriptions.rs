@@ -551,7 +551,7 @@ async fn a_webhook_is_made_changed_listed_tested_and_deleted() {
     assert!(gone["SecretString"].is_null(), "its secret went with it");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_commands_do_what_the_api_does() {
     let bridge = Bridge::start(CONFIG).await;
     let user = admin(&bridge);
