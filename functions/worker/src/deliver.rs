@@ -12,8 +12,8 @@ use clawbridge_queue::BridgeEvent;
 use clawbridge_registry::RegistryError;
 use clawbridge_secrets::{SecretError, Stage};
 use clawbridge_subscriptions::{
-    ATTEMPTS, Document, Ending, GIVEN_UP_AFTER, Reason, Secrets, Status, Subscription, Verdict, is_to_be_paused,
-    pause_before, text, verdict,
+    ATTEMPTS, Document, Ending, GIVEN_UP_AFTER, Reason, Secrets, Status, Subscription, Verdict, is_loopback,
+    is_to_be_paused, pause_before, text, verdict,
 };
 use clawbridge_tasks::machine::{Policy, time_for_call};
 use clawbridge_tasks::receipt::{Answer, Call, Done};
@@ -130,6 +130,10 @@ impl Worker {
         };
         if let (Status::Paused { reason, .. }, false) = (subscription.status, is_test) {
             return paused(reason, record, now);
+        }
+        if self.deployment.upstreams.is_some() && !is_loopback(&subscription.url) {
+            let message = "calls are led elsewhere (UPSTREAMS), so nothing is delivered beyond this machine";
+            return failed(TaskError::unsent(Code::AddressForbidden, Class::Client, message));
         }
         let turn = if is_test { None } else { self.pace.enter(id) };
         if turn.is_none() && !is_test {

@@ -14,7 +14,7 @@ pub use payload::{payload, text};
 pub use secrets::{Document, MAX_OVERLAP, Secrets, SecretsError, WrittenSecret, check_secret};
 pub use subscription::{
     Filter, MAX_DESCRIPTION_CHARS, MAX_PATTERNS, MAX_SUBSCRIPTIONS, MAX_URL_BYTES, PatternError, Reason, Status,
-    Subscription, UrlError, check_pattern, check_url, is_id, of_tool, tool,
+    Subscription, UrlError, check_pattern, check_url, is_id, is_loopback, of_tool, tool,
 };
 pub use verdict::{
     ATTEMPTS, Ending, GIVEN_UP_AFTER, LONGEST, PAUSE_FAILURES, Verdict, is_to_be_paused, pause_before, verdict,

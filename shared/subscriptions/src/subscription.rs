@@ -239,6 +239,17 @@ pub fn check_url(text: &str) -> Result<Url, UrlError> {
     }
 }
 
+/// Whether an address leads to this machine as it stands there, without a name that has to be resolved.
+#[must_use]
+pub fn is_loopback(url: &str) -> bool {
+    match Url::parse(url).as_ref().map(Url::host) {
+        Ok(Some(Host::Ipv4(address))) => address.is_loopback(),
+        Ok(Some(Host::Ipv6(address))) => address.is_loopback(),
+        Ok(Some(Host::Domain(name))) => name == "localhost",
+        Ok(None) | Err(_) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,5 +342,14 @@ mod tests {
             assert_eq!(check_url(bad).expect_err(bad), error, "{bad}");
         }
         assert_eq!(check_url(&format!("https://a.example/{}", "x".repeat(2048))), Err(UrlError::Malformed));
+        for (url, expected) in [
+            ("http://127.0.0.1:4000/x", true),
+            ("http://localhost:4000/x", true),
+            ("http://[::1]/", true),
+            ("http://10.0.0.1/", false),
+            ("https://localhost.a.example/", false),
+        ] {
+            assert_eq!(is_loopback(url), expected, "{url}");
+        }
     }
 }
