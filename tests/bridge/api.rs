@@ -25,13 +25,13 @@ async fn start() -> Bridge {
 }
 
 /// A client with a token.
-struct User<'a> {
+pub(crate) struct User<'a> {
     bridge: &'a Bridge,
     token: String,
 }
 
 impl User<'_> {
-    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Got {
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Got {
         let bearer = format!("Bearer {}", self.token);
         let headers = [&[("authorization", bearer.as_str())][..], headers].concat();
         let got = self.bridge.request(method, &format!("/api/v1{path}"), &headers, body.as_bytes()).await;
@@ -45,16 +45,16 @@ impl User<'_> {
         got
     }
 
-    async fn json(&self, method: &str, path: &str, body: &Value) -> Got {
+    pub(crate) async fn json(&self, method: &str, path: &str, body: &Value) -> Got {
         self.ask(method, path, &[("content-type", "application/json")], &body.to_string()).await
     }
 
-    async fn get(&self, path: &str) -> Got {
+    pub(crate) async fn get(&self, path: &str) -> Got {
         self.ask("GET", path, &[], "").await
     }
 
     /// The result, once it is there.
-    async fn result(&self, task: &str) -> Value {
+    pub(crate) async fn result(&self, task: &str) -> Value {
         eventually("the task ended", || async {
             let got = self.get(&format!("/tasks/{task}/result")).await;
             assert!(got.status == 200 || got.body["error"]["code"] == "not_finished", "{got:?}");
@@ -99,7 +99,7 @@ fn conforms(method: &str, path: &str, got: &Got) {
 }
 
 /// The token that `dev` made for itself.
-fn admin(bridge: &Bridge) -> User<'_> {
+pub(crate) fn admin(bridge: &Bridge) -> User<'_> {
     let token = std::fs::read_to_string(bridge.dir.path().join("state/token")).expect("the token of dev");
     User { bridge, token: token.trim().to_owned() }
 }
@@ -177,6 +177,7 @@ async fn each_scope_opens_its_endpoints_and_no_other() {
         admin.json("POST", "/tasks", &json!({"tool": "ping"})).await.body["id"].as_str().expect("an id").to_owned();
     admin.result(&task).await;
     let ping = r#"{"tool":"ping"}"#;
+    let webhook = "/webhooks/wh_0123456789abcdef01234567";
     // Statuses for read, execute, tool:ping, tool:pong, source:hooks, agent:main.
     let (event, task) = (format!("/events/{event}"), format!("/tasks/{task}"));
     let rows: Vec<(&str, String, &str, [u16; 6])> = vec![
@@ -212,6 +213,18 @@ async fn each_scope_opens_its_endpoints_and_no_other() {
         ("GET", "/tokens".into(), "", [403; 6]),
         ("POST", "/tokens".into(), r#"{"name":"x","scopes":["read"]}"#, [403; 6]),
         ("DELETE", "/tokens/dev-admin".into(), "", [403; 6]),
+        ("GET", "/webhooks".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("POST", "/webhooks".into(), r#"{"url":"https://1.1.1.1/","events":["*"]}"#, [403; 6]),
+        ("GET", webhook.into(), "", [404, 403, 403, 403, 403, 403]),
+        ("PATCH", webhook.into(), r#"{"events":["*"]}"#, [403; 6]),
+        ("DELETE", webhook.into(), "", [403; 6]),
+        ("POST", format!("{webhook}/pause"), "", [403; 6]),
+        ("POST", format!("{webhook}/resume"), "{}", [403; 6]),
+        ("POST", format!("{webhook}/rotate"), "{}", [403; 6]),
+        ("POST", format!("{webhook}/test"), "", [403; 6]),
+        ("GET", format!("{webhook}/deliveries"), "", [404, 403, 403, 403, 403, 403]),
+        ("POST", format!("{webhook}/deliveries/task_0/replay"), "", [403; 6]),
+        ("POST", format!("{webhook}/replay"), r#"{"since":"2026-01-01T00:00:00Z"}"#, [403; 6]),
     ];
     let scopes = ["read", "execute", "tool:ping", "tool:pong", "source:hooks", "agent:main"];
     for (place, scope) in scopes.iter().enumerate() {

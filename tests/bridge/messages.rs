@@ -38,7 +38,12 @@ async fn a_replay_runs_what_failed_once_however_often_its_message_comes() {
 
     // SQS may hand a message out twice, and does when a worker dies after the work and before the answer.
     let replay = |nonce: &str| {
-        let message = ReplayMessage { event: event_of(&line).to_owned(), nonce: nonce.to_owned(), again: false };
+        let message = ReplayMessage {
+            event: event_of(&line).to_owned(),
+            nonce: nonce.to_owned(),
+            again: false,
+            subscription: None,
+        };
         Message::Replay(message).encode().expect("a message")
     };
     for count in 2..4 {

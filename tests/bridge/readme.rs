@@ -16,6 +16,11 @@ fn blocks(language: &str) -> Vec<String> {
     readme.split(&opening).skip(1).filter_map(|rest| rest.split("\n```").next()).map(str::to_owned).collect()
 }
 
+/// The block of bridge.toml that has this in it.
+pub(crate) fn block_with(text: &str) -> String {
+    blocks("toml").into_iter().find(|block| block.contains(text)).unwrap_or_else(|| panic!("no block has {text}"))
+}
+
 /// The words of a command as a shell would see them: single quotes, and a comment at the end.
 fn words(command: &str) -> Vec<String> {
     let mut words = vec![String::new()];
@@ -63,7 +68,7 @@ async fn every_command_does_what_it_says() {
 #[test]
 fn the_examples_of_bridge_toml_are_valid() {
     let examples = blocks("toml");
-    assert_eq!(examples.len(), 7);
+    assert_eq!(examples.len(), 8);
     let dir = tempfile::TempDir::new().expect("a directory");
     let path = dir.path().join("bridge.toml");
     // Each alone, and together as one document.

@@ -14,6 +14,7 @@ mod problem;
 mod router;
 mod schemas;
 mod state;
+mod tell;
 
 pub use openapi::document;
 pub use state::{Api, Settings, TOKENS_KEPT};

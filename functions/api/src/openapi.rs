@@ -119,7 +119,7 @@ fn headers(more: Option<&str>) -> Value {
 
 /// Whether a body of this schema has to be there: whether an empty one would not do.
 pub(crate) fn requires(body: &str) -> bool {
-    !matches!(body, "Reason" | "Again" | "Invoke")
+    !matches!(body, "Reason" | "Again" | "Invoke" | "ResumeWebhook" | "RotateSecret")
 }
 
 /// What a token must have, in words.

@@ -1,5 +1,6 @@
 //! The schemas of bodies and answers: requests are checked with them, and the OpenAPI document has them.
 
+use clawbridge_subscriptions::{MAX_DESCRIPTION_CHARS, MAX_OVERLAP, MAX_PATTERNS, MAX_URL_BYTES};
 use serde_json::{Value, json};
 
 /// By name. `Anything` is any JSON.
@@ -31,7 +32,7 @@ pub(crate) fn schemas() -> Value {
     let mut new_token = token.clone();
     new_token["token"] = text();
     let names: &[&str] = &["name", "scopes", "created_at", "expires_at", "last_used_at"];
-    json!({
+    let mut schemas = json!({
         "Anything": {},
         "Error": closed(json!({"error": closed(json!({"code": {"enum": codes}, "message": text(), "request_id": text(),
             "retry_after": count(), "fields": {"type": "array", "items": field}}), &["code", "message", "request_id"])}), &["error"]),
@@ -82,6 +83,64 @@ pub(crate) fn schemas() -> Value {
         "NewToken": closed(new_token, &["name", "token", "scopes"]),
         "TokenList": list("tokens", "Token", json!({})),
         "Revoked": closed(json!({"name": text(), "revoked": {"const": true}}), &["name", "revoked"]),
+    });
+    if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), webhook_schemas()) {
+        all.extend(more);
+    }
+    schemas
+}
+
+/// Those of subscriptions and deliveries.
+fn webhook_schemas() -> Value {
+    let text = || json!({"type": "string"});
+    let maybe_text = || json!({"type": ["string", "null"]});
+    let moment = || json!({"type": "string", "format": "date-time"});
+    let maybe_moment = || json!({"type": ["string", "null"], "format": "date-time"});
+    let count = || json!({"type": "integer", "minimum": 0});
+    let closed = |properties: Value, required: &[&str]| json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
+    let with = |mut properties: Value, name: &str, schema: Value| {
+        properties[name] = schema;
+        properties
+    };
+    let url = json!({"type": "string", "minLength": 1, "maxLength": MAX_URL_BYTES, "description": "https; http where [network] allow has the address."});
+    let events = json!({"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 100}, "minItems": 1, "maxItems": MAX_PATTERNS,
+        "description": "Types of events, or patterns of them: task.*"});
+    let filter = json!({"type": ["string", "null"], "minLength": 1, "maxLength": 4096,
+        "description": "A jq program over the payload: only where it gives true is it delivered."});
+    let description = json!({"type": ["string", "null"], "maxLength": MAX_DESCRIPTION_CHARS});
+    let pause_after = json!({"type": "integer", "minimum": 1, "maximum": 2_592_000,
+        "description": "Seconds without anything but failures until it is paused [default: three days]."});
+    let secret = json!({"type": "string", "description": "16 to 256 visible ASCII characters; what begins with whsec_ is base64 behind it."});
+    let set_up = json!({"url": url, "events": events, "filter": filter, "description": description, "pause_after_s": pause_after});
+    let mut changeable = closed(set_up.clone(), &[]);
+    changeable["minProperties"] = json!(1);
+    let paused = json!({"type": ["object", "null"], "properties": {"reason": {"enum": ["person", "failing", "gone"]}, "since": moment()},
+        "required": ["reason", "since"], "additionalProperties": false});
+    let webhook = json!({"id": text(), "url": text(), "events": {"type": "array", "items": text()}, "filter": maybe_text(),
+        "description": maybe_text(), "status": {"enum": ["active", "paused"]}, "paused": paused, "failures": count(), "failing_since": maybe_moment(),
+        "held_since": maybe_moment(), "pause_after_s": count(), "created_at": moment(), "updated_at": moment()});
+    let names: &[&str] = &["id", "url", "events", "status", "paused", "failures", "created_at", "updated_at"];
+    let attempt = closed(
+        json!({"at": moment(), "ms": count(), "status": {"type": ["integer", "null"]}, "code": maybe_text(), "body": maybe_text()}),
+        &["at", "ms", "status", "code", "body"],
+    );
+    json!({
+        "CreateWebhook": closed(with(set_up, "secret", secret.clone()), &["url", "events"]),
+        "ChangeWebhook": changeable,
+        "Webhook": closed(webhook.clone(), names),
+        "NewWebhook": closed(with(webhook, "secret", json!({"type": "string", "description": "Only where it was made here."})), names),
+        "WebhookList": closed(json!({"webhooks": {"type": "array", "items": reference("Webhook")}, "next_cursor": maybe_text()}), &["webhooks"]),
+        "Deleted": closed(json!({"id": text(), "deleted": {"const": true}}), &["id", "deleted"]),
+        "ResumeWebhook": closed(json!({"replay": {"type": "boolean", "default": true, "description": "Deliver what was held."}}), &[]),
+        "RotateSecret": closed(json!({"secret": secret, "overlap_s": {"type": "integer", "minimum": 0, "maximum": MAX_OVERLAP.as_secs(),
+            "description": "Seconds for which the secret before goes on signing [default: a day]."}}), &[]),
+        "RotatedSecret": closed(json!({"id": text(), "secret": text(), "previous_until": moment()}), &["id", "previous_until"]),
+        "Delivery": closed(json!({"id": text(), "event_id": text(), "event": text(), "status": {"enum": ["pending", "delivered", "failed", "cancelled"]},
+            "attempts": {"type": "array", "items": attempt}, "error": maybe_text(), "next_attempt_at": maybe_moment(), "created_at": moment(),
+            "updated_at": moment()}), &["id", "event_id", "event", "status", "attempts"]),
+        "DeliveryList": closed(json!({"deliveries": {"type": "array", "items": reference("Delivery")}, "next_cursor": maybe_text()}), &["deliveries"]),
+        "ReplayWebhook": closed(json!({"since": moment(), "until": moment(), "again": {"type": "boolean", "default": false,
+            "description": "Also what was delivered."}, "dry_run": {"type": "boolean", "default": true, "description": "Count them; do nothing."}}), &["since"]),
     })
 }
 

@@ -221,9 +221,11 @@ impl Oauth {
         Ok((base, cookie))
     }
 
-    /// Puts an event on the queue if some route wants it. `false`: it is wanted, and could not be sent.
+    /// Puts an event on the queue if a route or a subscription wants it. `false`: it is wanted, and could not be sent.
     async fn tell(&self, version: &Version, event: &ConnectionEvent<'_>) -> bool {
-        if version.config.routes_for(clawbridge_queue::BRIDGE_SOURCE, event.event_type()).next().is_none() {
+        // Where that cannot be found out it is made: nobody may want it, and nobody is hurt.
+        let wants = self.registry.wants(&version.config, clawbridge_queue::BRIDGE_SOURCE, event.event_type()).await;
+        if !wants.unwrap_or(true) {
             return true;
         }
         let subject = format!("{}/{}", event.provider, event.account);

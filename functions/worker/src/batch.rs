@@ -67,6 +67,7 @@ impl Worker {
                 let reason = trouble.to_string();
                 let entry = Entry::BridgeFailed { code: trouble.code(), reason: &reason, subject: &record.message_id };
                 clawbridge_journal::write(&entry);
+                self.system_error(trouble.code(), &reason).await;
                 false
             }
             Err(_) => false,

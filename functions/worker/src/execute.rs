@@ -1,11 +1,13 @@
 //! Carrying out the steps of a receipt: what they are, and in which order, is decided by [`clawbridge_tasks::receipt`].
 
 use crate::guard::{self, Report};
-use crate::{Loaded, Trouble, Worker, accounts, job};
+use crate::{Loaded, Trouble, Worker, accounts, deliver, job};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{CompiledTool, CompiledVerify, Effect};
 use clawbridge_journal::{Decision, Entry, MAX_ANSWER_BYTES, Wire};
 use clawbridge_queue::{Decision as Wanted, Message, Priority, SubmitMessage, TaskMessage};
+use clawbridge_subscriptions::of_tool;
+use clawbridge_tasks::change::Landed;
 use clawbridge_tasks::machine::{Ask, Finding, Policy, SHORTEST_CALL, Verify, Wish, time_for_call};
 use clawbridge_tasks::receipt::{Answer, Call, Done, Note, Receipt, Step, What};
 use clawbridge_tasks::{By, Class, Code, NewTask, Origin, Record, State, StoreError, TaskError, task_id};
@@ -94,9 +96,15 @@ impl Worker {
                     if let Some(report) = report.take() {
                         self.report(report).await;
                     }
+                    if let Landed::Written(record) = &landed
+                        && is_waiting_for_its_first_turn(record)
+                    {
+                        self.created(loaded, record).await;
+                    }
                     Done::Wrote(landed)
                 }
                 Step::Call(record) => {
+                    self.started(loaded, &record).await;
                     let (done, told, seen) = self.call(loaded, &record, deadline).await;
                     (report, wire) = (told, seen);
                     done
@@ -138,6 +146,9 @@ impl Worker {
     ) -> (Done, Option<Report>, Option<Seen>) {
         let failed =
             |error: TaskError, ms: u64| Done::Called(Call { answer: Answer::Final(Err(error)), status: None, ms });
+        if let Some(id) = of_tool(&record.tool) {
+            return (self.deliver(loaded, record, id, deadline.minus(RESERVE)).await, None, None);
+        }
         let Some(tool) = loaded.config.tool(&record.tool) else {
             return (failed(unknown_tool(&record.tool), 0), None, None);
         };
@@ -232,7 +243,15 @@ fn finding(verify: &CompiledVerify, answer: &serde_json::Value, record: &Record)
     }
 }
 
+/// A new task that was written down before anything was done about it.
+fn is_waiting_for_its_first_turn(record: &Record) -> bool {
+    record.state == State::Queued && record.attempt == 0 && record.looks == 0
+}
+
 pub(crate) fn policy_of(loaded: &Loaded, tool: &str) -> Policy {
+    if of_tool(tool).is_some() {
+        return deliver::POLICY;
+    }
     loaded.config.tool(tool).map_or(Policy::UNKNOWN_TOOL, policy)
 }
 

@@ -1,10 +1,11 @@
 //! Leave to call: limits, circuits and retry budgets around the calls that `execute` makes.
 
-use crate::{Loaded, Worker};
+use crate::{Loaded, Worker, deliver};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::CompiledTool;
 use clawbridge_journal::{Decision, Entry};
 use clawbridge_limits::{Acquired, Attempt, Ended, Guard, Later, Permit, Said};
+use clawbridge_subscriptions::of_tool;
 use clawbridge_tasks::change::{Change, Fence};
 use clawbridge_tasks::{Class, Code, Record, State, TaskError};
 use clawbridge_tools::Called;
@@ -51,6 +52,9 @@ impl Worker {
     pub(crate) fn held_up(&self, loaded: &Loaded, claim: &Change) -> Option<Timestamp> {
         let is_claim = claim.after.state == State::Running;
         let is_known = matches!(claim.fence, Fence::At { state: State::Queued, .. });
+        if let Some(id) = of_tool(&claim.after.tool) {
+            return (is_claim && is_known && self.pace.is_full(id)).then(|| Timestamp::now().plus(deliver::put_off()));
+        }
         let tool = loaded.config.tool(&claim.after.tool).filter(|_| is_claim && is_known)?;
         let later = self.limits.peek(&guard(tool), attempt(&claim.after), Timestamp::now(), fastrand::f64())?;
         let trace_id = claim.after.trace.map(|trace| trace.trace_id().to_string());

@@ -1,18 +1,21 @@
 //! Function `worker`: store events, route them, run tasks.
 //!
-//! A message is an event, a part of one, a replay, a task, a call that somebody wants, or the schedule's wish to catch up. Its records are worked at once and fail alone: what the outside world does
+//! A message is an event, a part of one, a replay, a task, a call that somebody wants, a period that a subscription
+//! is to get again, or the schedule's wish to catch up. Its records are worked at once and fail alone: what the outside world does
 //! wrong ends in a task's record, what the bridge could not record comes back (partial batch response) and in the end reaches the
 //! dead-letter queue. Never a sleep: what must wait goes back to the queue with a delay.
 
 mod accounts;
 mod batch;
 mod catch_up;
+mod deliver;
 mod execute;
 mod guard;
 mod happenings;
 mod job;
 mod learn;
 mod route;
+mod subscribers;
 
 pub use batch::{Batch, BatchAnswer};
 
@@ -73,6 +76,9 @@ pub struct Worker {
     public_url: Arc<str>,
     loaded: Arc<Mutex<Option<Loaded>>>,
     catching_up: catch_up::Memory,
+    pace: deliver::Pace,
+    filters: subscribers::Filters,
+    told: happenings::Told,
 }
 
 /// The names of tools' secrets come from bridge.toml, not from strangers: a secret that was just made or changed may be read at once, so
@@ -180,6 +186,9 @@ impl Worker {
             public_url: settings.public_url.trim_end_matches('/').into(),
             loaded: Arc::default(),
             catching_up: catch_up::Memory::default(),
+            pace: deliver::Pace::default(),
+            filters: subscribers::Filters::default(),
+            told: happenings::Told::default(),
         })
     }
 
@@ -214,6 +223,7 @@ impl Worker {
                 Ok(self.events.put_part(&part.nonce, part.index, &part.data, Timestamp::now()).await?)
             }
             Message::Replay(replay) => self.replay(&replay, deadline).await,
+            Message::Redeliver(message) => self.redeliver(message).await,
             Message::Task(task) => self.task(&task, deadline).await,
             Message::Answer(answer) => self.answered(&answer, deadline).await,
             Message::Submit(submit) => self.submitted(submit, deadline).await,

@@ -71,7 +71,8 @@ impl Worker {
             // record knows what has been done.
             Stored::New | Stored::Before => {
                 let loaded = self.loaded().await?;
-                let tasks = routed(&loaded, &event, Occasion::Arrival);
+                let mut tasks = routed(&loaded, &event, Occasion::Arrival);
+                tasks.extend(self.deliveries(&event, None, None).await?);
                 clawbridge_journal::write(&Entry::EventStored {
                     event: &event.id,
                     source: &event.source,
@@ -101,7 +102,12 @@ impl Worker {
         };
         let occasion = if message.again { Occasion::Again { nonce: &message.nonce } } else { Occasion::Replay };
         let loaded = self.loaded().await?;
-        let tasks = routed(&loaded, &event, occasion);
+        let again = message.again.then_some(message.nonce.as_str());
+        let mut tasks = match message.subscription {
+            Some(_) => Vec::new(),
+            None => routed(&loaded, &event, occasion),
+        };
+        tasks.extend(self.deliveries(&event, message.subscription.as_deref(), again).await?);
         clawbridge_journal::write(&Entry::EventReplayed { event: &event.id, tasks: tasks.len() });
         self.run_all(&loaded, tasks, Some(&message.nonce), deadline).await
     }

@@ -67,6 +67,8 @@ pub(crate) enum Command {
     /// Tokens of the API.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Webhooks that the bridge sends: who gets its events, and what came of it.
+    Webhooks(WebhooksArgs),
     /// Connect an account at an OAuth provider of bridge.toml: prints a link for the person whose account it is, or, where the grant needs
     /// nobody, gets a token at once.
     ConnectAccount(ConnectArgs),
@@ -375,6 +377,164 @@ pub(crate) struct TokenCreateArgs {
     /// How many of its requests may come at once [default: what comes in ten seconds].
     #[arg(long, requires = "rate", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
     pub(crate) burst: Option<u32>,
+}
+
+/// Where the API is, and who asks.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ApiArgs {
+    /// Where the API is: of a deployed stack its output WebhookUrl [default: the public port of `clawbridge dev`].
+    #[arg(long, global = true, value_name = "URL", env = "CLAWBRIDGE_API")]
+    pub(crate) api: Option<String>,
+    /// A token with the scope admin, or read to look [default: the one that `clawbridge dev` keeps].
+    #[arg(skip = std::env::var("CLAWBRIDGE_TOKEN").ok().filter(|token| !token.is_empty()))]
+    pub(crate) token: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WebhooksArgs {
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+    #[command(subcommand)]
+    pub(crate) command: WebhooksCommand,
+}
+
+/// What can be set up of a webhook beside its address and its events.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WebhookSetUp {
+    /// A jq program over the payload; only where it gives true is it delivered. An empty text takes it away.
+    #[arg(long, value_name = "JQ")]
+    pub(crate) filter: Option<String>,
+    /// What it is for. An empty text takes it away.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// How long it may do nothing but fail until it is paused: 90m, 12h, 3d.
+    #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+    pub(crate) pause_after: Option<Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WebhooksCommand {
+    /// List them.
+    List,
+    /// Have events sent to an address. Prints the id, and the secret that is made.
+    Create {
+        /// Where they go: https, or http where [network] allow has the address.
+        url: String,
+        /// Which: task.completed, task.*; several for several.
+        #[arg(long = "events", value_name = "PATTERN", required = true, value_delimiter = ',')]
+        events: Vec<String>,
+        #[command(flatten)]
+        set_up: WebhookSetUp,
+        /// Read the secret from standard input instead of making one.
+        #[arg(long)]
+        secret_stdin: bool,
+    },
+    /// Show one.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Change one.
+    Update {
+        /// Its id.
+        id: String,
+        /// Where they go from now on.
+        #[arg(long)]
+        url: Option<String>,
+        /// Which, from now on.
+        #[arg(long = "events", value_name = "PATTERN", value_delimiter = ',')]
+        events: Vec<String>,
+        #[command(flatten)]
+        set_up: WebhookSetUp,
+    },
+    /// Delete one, with its secret.
+    Delete {
+        /// Its id.
+        id: String,
+    },
+    /// Deliver nothing until it is resumed; what comes is held.
+    Pause {
+        /// Its id.
+        id: String,
+    },
+    /// Deliver again, what was held first.
+    Resume {
+        /// Its id.
+        id: String,
+        /// Do not deliver what was held.
+        #[arg(long)]
+        discard: bool,
+    },
+    /// Deliver an event webhook.test now and say what came of it.
+    Test {
+        /// Its id.
+        id: String,
+    },
+    /// Put a new secret in use; the one before goes on signing for a time.
+    Rotate {
+        /// Its id.
+        id: String,
+        /// For how long: 90m, 12h, 7d at most.
+        #[arg(long, value_name = "TIME", default_value = "1d", value_parser = parse_lifetime)]
+        overlap: Duration,
+        /// Read the secret from standard input instead of making one.
+        #[arg(long)]
+        secret_stdin: bool,
+    },
+    /// List what was delivered, or was to be, with each attempt.
+    Deliveries {
+        /// Its id.
+        id: String,
+        /// Only those: pending, delivered, failed, cancelled.
+        #[arg(long)]
+        status: Option<DeliveryStatus>,
+        /// At most so many.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=100))]
+        limit: u8,
+    },
+    /// Deliver again: one delivery, or the events of a period that did not arrive.
+    Replay(WebhookReplayArgs),
+}
+
+/// How a delivery stands.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum DeliveryStatus {
+    Pending,
+    Delivered,
+    Failed,
+    Cancelled,
+}
+
+impl std::fmt::Display for DeliveryStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            DeliveryStatus::Pending => "pending",
+            DeliveryStatus::Delivered => "delivered",
+            DeliveryStatus::Failed => "failed",
+            DeliveryStatus::Cancelled => "cancelled",
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WebhookReplayArgs {
+    /// Its id.
+    pub(crate) id: String,
+    /// This delivery, whatever came of it.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["since", "until", "again", "yes"], required_unless_present = "since")]
+    pub(crate) delivery: Option<String>,
+    /// Events of then and later: 2026-11-21T03:40:39Z.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Events of then and earlier.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Also those that arrived.
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Deliver them; without it they are only counted.
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -33,6 +33,9 @@ pub(crate) struct Stack {
     /// Where tools' calls are led instead of to their upstreams, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) upstreams: Option<LedTo>,
+    /// Where the token of this machine's own programs is kept, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// What stands in the upstreams' place, on this machine.
@@ -61,6 +64,7 @@ impl Stack {
             limits_table: format!("{name}-limits"),
             secret_prefix: "clawbridge".to_owned(),
             upstreams: None,
+            token_file: None,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{CHUNK_BYTES, RETENTION};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use clawbridge_aws::explain;
 use clawbridge_clock::Timestamp;
@@ -240,30 +241,55 @@ impl Events {
         after: Option<(i64, &str)>,
         limit: usize,
     ) -> Result<(Vec<Listed>, Option<(i64, String)>), StoreError> {
+        let query = self.query(day, after, limit).key_condition_expression("#day = :day").scan_index_forward(false);
+        listing(query).await
+    }
+
+    /// Events accepted on one UTC day between two times (both included), oldest first, from behind a place on, at most `limit` (1–1000),
+    /// and the place behind which there may be more.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn between(
+        &self,
+        day: &str,
+        (since, until): (Timestamp, Timestamp),
+        after: Option<(i64, &str)>,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, Option<(i64, String)>), StoreError> {
+        let query = self
+            .query(day, after, limit)
+            .key_condition_expression("#day = :day AND #at BETWEEN :since AND :until")
+            .expression_attribute_names("#at", "at")
+            .expression_attribute_values(":since", n(since.millis()))
+            .expression_attribute_values(":until", n(until.millis()))
+            .scan_index_forward(true);
+        listing(query).await
+    }
+
+    fn query(&self, day: &str, after: Option<(i64, &str)>, limit: usize) -> QueryFluentBuilder {
         let after = after.map(|(at, id)| {
             Item::from([("day".to_owned(), s(day)), ("at".to_owned(), n(at)), ("id".to_owned(), s(id))])
         });
-        let answer = self
-            .client
+        self.client
             .query()
             .table_name(&self.table)
             .index_name("by_day")
-            .key_condition_expression("#day = :day")
             .expression_attribute_names("#day", "day")
             .expression_attribute_values(":day", s(day))
-            .scan_index_forward(false)
             .limit(i32::try_from(limit.clamp(1, 1000)).unwrap_or(1000))
             .set_exclusive_start_key(after)
-            .send()
-            .await
-            .map_err(|error| StoreError::Table(explain(&error)))?;
-        let next = answer.last_evaluated_key.as_ref().and_then(|key| {
-            let from = Reader(key);
-            Some((from.number("at").ok()?, from.text("id").ok()?.to_owned()))
-        });
-        let listed = answer.items.unwrap_or_default().iter().filter_map(|item| listed(Reader(item)).ok()).collect();
-        Ok((listed, next))
     }
+}
+
+async fn listing(query: QueryFluentBuilder) -> Result<(Vec<Listed>, Option<(i64, String)>), StoreError> {
+    let answer = query.send().await.map_err(|error| StoreError::Table(explain(&error)))?;
+    let next = answer.last_evaluated_key.as_ref().and_then(|key| {
+        let from = Reader(key);
+        Some((from.number("at").ok()?, from.text("id").ok()?.to_owned()))
+    });
+    let listed = answer.items.unwrap_or_default().iter().filter_map(|item| listed(Reader(item)).ok()).collect();
+    Ok((listed, next))
 }
 
 fn chunk_id(nonce: &str, place: usize) -> String {

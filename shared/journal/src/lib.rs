@@ -201,6 +201,16 @@ pub enum Entry<'a> {
         /// The configured bound.
         max_hops: u32,
     },
+    /// A subscription gets nothing until somebody resumes it.
+    #[serde(rename = "webhook.paused")]
+    SubscriptionPaused {
+        /// Its id.
+        subscription: &'a str,
+        /// `failing`, or `gone`: its endpoint answered 410.
+        reason: &'a str,
+        /// Failed attempts since the last that succeeded.
+        failures: u32,
+    },
     /// An upstream told what came of a task, and it is on the queue.
     #[serde(rename = "answer.accepted")]
     AnswerAccepted {
@@ -371,7 +381,10 @@ impl Entry<'_> {
                 Level::Warn
             }
             Entry::WebhookRefused { status, .. } if *status >= 500 => Level::Error,
-            Entry::WebhookRefused { .. } | Entry::RouteFailed { .. } | Entry::TooManyHops { .. } => Level::Warn,
+            Entry::WebhookRefused { .. }
+            | Entry::RouteFailed { .. }
+            | Entry::TooManyHops { .. }
+            | Entry::SubscriptionPaused { .. } => Level::Warn,
             Entry::TaskAttempt { decision, .. } => match decision {
                 Decision::Succeeded
                 | Decision::Waiting

@@ -75,6 +75,10 @@ impl Clients {
         }
     }
 
+    pub(crate) fn config(&self) -> &Compiled {
+        &self.config
+    }
+
     /// Refuses an address in the URL itself that may not be called: it does not pass through the resolver.
     ///
     /// # Errors
@@ -151,7 +155,7 @@ impl Clients {
     }
 }
 
-fn may_call(config: &Compiled, address: IpAddr) -> bool {
+pub(crate) fn may_call(config: &Compiled, address: IpAddr) -> bool {
     is_public(address) || config.allows(address)
 }
 
@@ -274,6 +278,34 @@ pub async fn exchange(request: RequestBuilder, bound: usize) -> Result<Received,
         }
         received.body.extend_from_slice(&chunk);
     }
+    Ok(received)
+}
+
+/// Sends a request and reads the beginning of the answer's body: at most `bound` bytes, for at most `patience`. The status says what came of it,
+/// so whatever is wrong with the body is no failure.
+///
+/// # Errors
+/// There is no status; the error says whether the other side may have acted.
+pub(crate) async fn exchange_head(
+    request: RequestBuilder,
+    bound: usize,
+    patience: Duration,
+) -> Result<Received, TaskError> {
+    let mut response = request.send().await.map_err(|error| call_error(&error))?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let mut received = Received { status, headers, body: Vec::new(), cut: false };
+    let reading = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = bound - received.body.len();
+            received.body.extend_from_slice(&chunk[..room.min(chunk.len())]);
+            if chunk.len() >= room {
+                return true;
+            }
+        }
+        false
+    };
+    let read = tokio::time::timeout(patience, reading).await;
+    received.cut = read.unwrap_or(true);
     Ok(received)
 }
 

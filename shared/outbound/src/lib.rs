@@ -6,10 +6,12 @@
 
 mod address;
 mod client;
+mod endpoint;
 mod request;
 mod tls;
 
 pub use address::is_public;
 pub use client::{Clients, Forbidden, Received, USER_AGENT, Via, client_for_commands, exchange};
+pub use endpoint::{ENDPOINT_BODY_BYTES, check_endpoint};
 pub use request::{Outbound, Request};
 pub use tls::{Identity, unusable};

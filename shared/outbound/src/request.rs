@@ -13,7 +13,7 @@ use std::time::Duration;
 /// bound. Clones share connections.
 #[derive(Clone, Debug)]
 pub struct Outbound {
-    clients: Clients,
+    pub(crate) clients: Clients,
 }
 
 impl Outbound {

@@ -3,15 +3,18 @@
 //! The queue is the truth about accepted work. [`message`] is what a message says (pure: values to text and back), [`split`] how a body
 //! larger than SQS carries is sent in parts, [`Queue`] the sender.
 
+mod bridge_event;
 mod connection_event;
 mod message;
 mod sender;
 mod split;
 
+pub use bridge_event::BridgeEvent;
 pub use connection_event::{ConnectionChange, ConnectionEvent};
 pub use message::{
     AnswerMessage, Body, CatchUpMessage, Decision, EventMessage, MAX_INTERACTIVE_DELAY, Message, MessageError,
-    PartMessage, Priority, ReplayMessage, Settlement, SourceSecretMessage, SubmitMessage, TaskMessage,
+    PartMessage, Priority, RedeliverMessage, ReplayMessage, Settlement, SourceSecretMessage, SubmitMessage,
+    TaskMessage,
 };
 pub use sender::{Queue, Queues, SendError};
 pub use split::{MAX_PARTS, PART_BYTES, event_messages};

@@ -26,6 +26,8 @@ pub enum Message {
     Part(PartMessage),
     /// An operator wants a stored event routed again.
     Replay(ReplayMessage),
+    /// Events of a period are wanted again by a subscription.
+    Redeliver(RedeliverMessage),
     /// A task whose time has come.
     Task(TaskMessage),
     /// An upstream has told what came of a task.
@@ -119,6 +121,30 @@ pub struct ReplayMessage {
     /// Names this replay.
     pub nonce: String,
     /// Act again even where a task succeeded: its tasks get keys of their own.
+    #[serde(default)]
+    pub again: bool,
+    /// For this subscription alone: routes and others leave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+}
+
+/// Route the bridge's own events of a period again, for one subscription: what it held while it was paused, or what somebody wants
+/// delivered again. Worked in steps, each of which sends the next one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedeliverMessage {
+    /// Its id.
+    pub subscription: String,
+    /// Where the period begins; the steps move it on.
+    pub since: Timestamp,
+    /// Where it ends. `None`: when the first step is worked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Behind which event of the first day it goes on: when it was accepted, milliseconds since the epoch, and its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<(i64, String)>,
+    /// Names this replay.
+    pub nonce: String,
+    /// Also what was delivered.
     #[serde(default)]
     pub again: bool,
 }
@@ -290,6 +316,7 @@ enum Written<'a> {
     Event(&'a EventMessage),
     Part(&'a PartMessage),
     Replay(&'a ReplayMessage),
+    Redeliver(&'a RedeliverMessage),
     Task(&'a TaskMessage),
     Answer(&'a AnswerMessage),
     Submit(&'a SubmitMessage),
@@ -305,6 +332,7 @@ enum Read {
     Event(EventMessage),
     Part(PartMessage),
     Replay(ReplayMessage),
+    Redeliver(RedeliverMessage),
     Task(TaskMessage),
     Answer(AnswerMessage),
     Submit(SubmitMessage),
@@ -338,6 +366,7 @@ impl Message {
             | Message::Replay(_)
             | Message::Answer(_)
             | Message::SourceSecret(_)
+            | Message::Redeliver(_)
             | Message::CatchUp(_) => Priority::Background,
         }
     }
@@ -356,6 +385,7 @@ impl Message {
             Message::Submit(submit) => Written::Submit(submit),
             Message::SourceSecret(secret) => Written::SourceSecret(secret),
             Message::CatchUp(catch_up) => Written::CatchUp(catch_up),
+            Message::Redeliver(redeliver) => Written::Redeliver(redeliver),
         };
         let text = serde_json::to_string(&Envelope { v: VERSION, message }).map_err(malformed)?;
         Ok(ascii(text))
@@ -379,6 +409,7 @@ impl Message {
             Read::Submit(submit) => Message::Submit(submit),
             Read::SourceSecret(secret) => Message::SourceSecret(secret),
             Read::CatchUp(catch_up) => Message::CatchUp(catch_up),
+            Read::Redeliver(redeliver) => Message::Redeliver(redeliver),
         })
     }
 }
@@ -499,7 +530,12 @@ mod tests {
                 ..submit(Priority::Interactive)
             }),
             Message::Part(PartMessage { nonce: "req-1".into(), index: 2, data: vec![0, 255] }),
-            Message::Replay(ReplayMessage { event: "evt_a".into(), nonce: "n".into(), again: true }),
+            Message::Replay(ReplayMessage {
+                event: "evt_a".into(),
+                nonce: "n".into(),
+                again: true,
+                subscription: None,
+            }),
             Message::Task(TaskMessage { retry_after_attempt: Some(3), ..TaskMessage::due("task_a") }),
             Message::Task(TaskMessage::due("task_a")),
             settle(Decision::Done { result: serde_json::json!({"id": 7}) }),

@@ -1,12 +1,14 @@
-//! The registry table: configuration versions, and (`tokens`) the API's tokens.
+//! The registry table: configuration versions, and (`tokens`) the API's tokens, (`subscriptions`) who wants the bridge's events.
 //!
 //! `apply` puts a new version; functions look for it every few seconds and keep what they compiled. Key: `kind`, `name`. The item
 //! `config`/`current` holds the version in use; `config`/`v00000012` each one that was.
 
 mod submissions;
+mod subscriptions;
 mod tokens;
 
 pub use submissions::Submitted;
+pub use subscriptions::SubscriptionChange;
 pub use tokens::{MAX_TOKENS, USE_NOTED_EVERY};
 
 use aws_sdk_dynamodb::Client;
@@ -70,6 +72,7 @@ pub struct Registry {
     client: Client,
     table: String,
     kept: Arc<Mutex<Option<Kept>>>,
+    subscriptions: subscriptions::Memory,
 }
 
 #[derive(Debug)]
@@ -82,7 +85,7 @@ impl Registry {
     /// The table named `table`.
     #[must_use]
     pub fn new(client: Client, table: String) -> Registry {
-        Registry { client, table, kept: Arc::default() }
+        Registry { client, table, kept: Arc::default(), subscriptions: Arc::default() }
     }
 
     /// The version in use, at most [`FRESH`] behind; older when the table does not answer, and the last one that worked when the

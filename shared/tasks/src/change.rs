@@ -249,6 +249,8 @@ impl Change {
             by: account.by,
             status: outcome.error().and_then(|error| error.status),
             code: outcome.error().map(|error| error.code.as_str().to_owned()),
+            // Of others the last failure's evidence is enough; an endpoint's owner asks about each attempt.
+            answer: outcome.error().and_then(|error| error.evidence.clone()).filter(|_| seen.is_delivery()),
         });
         let surplus = after.attempts.len().saturating_sub(MAX_ATTEMPTS);
         after.attempts.drain(..surplus);

@@ -171,6 +171,9 @@ pub struct Attempt {
     /// Error code, if it did not succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// Of a delivery that did not succeed: the beginning of what its endpoint answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
 }
 
 /// A task.
@@ -238,6 +241,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether it delivers an event to a subscription: its tool is `webhook:ID`, which no declared tool can be called.
+    #[must_use]
+    pub fn is_delivery(&self) -> bool {
+        self.tool.starts_with("webhook:")
+    }
+
     /// Its last attempt as a step of its trace: what all requests of the attempt are sent with. Before the first, where the task comes from.
     #[must_use]
     pub fn step(&self) -> Option<TraceContext> {

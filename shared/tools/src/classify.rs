@@ -109,7 +109,7 @@ fn refused(answer: &Answer<'_>, status: u16, redaction: &Redaction, now: Timesta
         may_have_acted,
         retry_after: answer
             .retry_after
-            .and_then(|value| wait(value, now))
+            .and_then(|value| retry_after(value, now))
             .or_else(|| answer.quota.filter(|_| code == Code::RateLimited).and_then(|quota| quota.wait(now))),
         ..TaskError::unsent(code, class, format!("{message} (status {status})"))
     }
@@ -125,8 +125,9 @@ pub(crate) fn unexpected(answer: &Answer<'_>, redaction: &Redaction, reason: &st
     }
 }
 
-/// RFC 9110 §10.2.3: seconds, or a date.
-fn wait(value: &str, now: Timestamp) -> Option<Duration> {
+/// How long `Retry-After` asks to wait. RFC 9110 §10.2.3: seconds, or a date.
+#[must_use]
+pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
@@ -287,7 +288,7 @@ mod tests {
             ("99999999999999999999999", Some(u64::from(u32::MAX))),
         ];
         for (value, seconds) in cases {
-            assert_eq!(wait(value, now), seconds.map(Duration::from_secs), "{value}");
+            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value}");
         }
     }
 

@@ -19,7 +19,7 @@ mod sign;
 mod tokens;
 
 pub use call::{Called, Caller, Deployment, check_output};
-pub use classify::{Answer, classify};
+pub use classify::{Answer, classify, retry_after};
 pub use credentials::credential;
 pub use elsewhere::{Led, NotLoopback, StandIns, Upstreams, failure_header, is_ours};
 pub use plan::Plan;

@@ -185,7 +185,7 @@ async fn replay(api: &Api, call: &Call) -> Result<Reply, Problem> {
     let Again { again } = if call.body.is_null() { Again::default() } else { call.body()? };
     let event = find(api, call).await?.ok_or_else(|| Problem::not_found("event"))?;
     let nonce = nonce()?;
-    let message = Message::Replay(ReplayMessage { event: event.id, nonce: nonce.clone(), again });
+    let message = Message::Replay(ReplayMessage { event: event.id, nonce: nonce.clone(), again, subscription: None });
     api.queues.work.send(&message, Duration::ZERO).await?;
     Ok(Reply::with(StatusCode::ACCEPTED, json!({"events": 1, "dry_run": false, "more": false, "replay": nonce})))
 }
@@ -232,7 +232,13 @@ async fn replay_many(api: &Api, call: &Call) -> Result<Reply, Problem> {
     }
     let nonce = nonce()?;
     let text = |event: Listed| {
-        Message::Replay(ReplayMessage { event: event.id, nonce: nonce.clone(), again: wanted.again }).encode()
+        Message::Replay(ReplayMessage {
+            event: event.id,
+            nonce: nonce.clone(),
+            again: wanted.again,
+            subscription: None,
+        })
+        .encode()
     };
     let texts = events.into_iter().map(text).collect::<Result<Vec<String>, _>>().map_err(Problem::unavailable)?;
     api.queues.work.send_texts(texts).await?;

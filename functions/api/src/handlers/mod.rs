@@ -1,11 +1,13 @@
 //! The endpoints, a file for each subject. A new subject is a file with `endpoints()`, a line here and its schemas.
 
 mod config;
+mod deliveries;
 mod events;
 mod status;
 pub(crate) mod tasks;
 mod tokens;
 mod tools;
+mod webhooks;
 
 use crate::endpoint::Endpoint;
 
@@ -18,6 +20,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         events::endpoints(),
         config::endpoints(),
         tokens::endpoints(),
+        webhooks::endpoints(),
+        deliveries::endpoints(),
     ]
     .into_iter()
     .flatten()

@@ -60,6 +60,9 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     let local = open(&state)?;
     let (public, private) = listeners(args).await?;
     let mut stack = Stack { told_url: args.public_url.clone(), ..Stack::local(&url(&private)?, &url(&public)?) };
+    if let State::Dir(dir) = &state {
+        stack.token_file = std::path::absolute(admin_token::path(dir)).ok();
+    }
     local.sqs().set_base_url(stack.endpoint_url.as_deref().unwrap_or_default());
 
     let environment = Environment::local(stack.endpoint_url.as_deref().unwrap_or_default());

@@ -131,6 +131,12 @@ fn words(entry: &Entry<'_>) -> (&'static str, String) {
                 "{type} of {task} not made: a chain of {max_hops} tasks feeds itself; look at the routes from source \"bridge\""
             ),
         ),
+        Entry::SubscriptionPaused { subscription, reason, failures } => (
+            "webhooks",
+            format!(
+                "{subscription}: paused ({reason}) after {failures} failed attempts; `webhooks resume` when it is mended"
+            ),
+        ),
         Entry::ConfigLoaded { version } => ("config", format!("version {version} in use")),
         Entry::CatchUpRan { source, looked_at, missed, asked, left, stopped, go_on_at, ms } => {
             let stopped = match (*stopped, go_on_at) {

@@ -105,7 +105,8 @@ async fn replay(reached: &Reached, id: &str, again: bool, json: bool) -> Result<
     let event = reached.events.get(id).await.map_err(|error| unreachable("EVENTS_UNAVAILABLE", &error.to_string()))?;
     let event = event.ok_or_else(|| unknown(id))?;
     let nonce = format!("replay-{:016x}", fastrand::u64(..));
-    let message = Message::Replay(ReplayMessage { event: event.id.clone(), nonce: nonce.clone(), again });
+    let message =
+        Message::Replay(ReplayMessage { event: event.id.clone(), nonce: nonce.clone(), again, subscription: None });
     let queue = reached.queue().await?;
     queue.send(&message, Duration::ZERO).await.map_err(|error| unreachable("QUEUE_UNAVAILABLE", &error.to_string()))?;
     if json {

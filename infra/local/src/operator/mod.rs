@@ -8,6 +8,7 @@ pub(crate) mod connections;
 pub(crate) mod doctor;
 pub(crate) mod events;
 mod fixture;
+mod http;
 pub(crate) mod import;
 pub(crate) mod limits;
 mod proof;
@@ -21,6 +22,7 @@ pub(crate) mod tasks;
 pub(crate) mod tokens;
 pub(crate) mod tools;
 pub(crate) mod verify;
+pub(crate) mod webhooks;
 
 use crate::out::say;
 use serde::Serialize;
