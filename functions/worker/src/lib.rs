@@ -166,7 +166,6 @@ impl Worker {
                 clawbridge_connections::Settings {
                     registry_table: settings.registry_table.clone(),
                     secret_prefix: settings.secret_prefix.clone(),
-                    public_url: settings.public_url.clone(),
                 },
             ),
             registry: Registry::new(tables, settings.registry_table),

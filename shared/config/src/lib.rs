@@ -17,6 +17,7 @@ pub mod header;
 mod job;
 mod limit;
 mod model;
+mod names;
 mod node;
 mod provider;
 mod reader;

@@ -27,8 +27,6 @@ pub struct Settings {
     pub registry_table: String,
     /// What names of secrets begin with: `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,
-    /// Where people and providers reach the stack.
-    pub public_url: String,
 }
 
 /// The providers that bridge.toml declares, and the way to them.
