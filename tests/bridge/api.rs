@@ -19,13 +19,13 @@ const CONFIG: &str = r#"
 "#;
 
 /// A client with a token.
-struct User<'a> {
+pub(crate) struct User<'a> {
     bridge: &'a Bridge,
-    token: String,
+    pub(crate) token: String,
 }
 
 impl User<'_> {
-    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Got {
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Got {
         let bearer = format!("Bearer {}", self.token);
         let headers = [&[("authorization", bearer.as_str())][..], headers].concat();
         let got = self.bridge.request(method, &format!("/api/v1{path}"), &headers, body.as_bytes()).await;
@@ -34,11 +34,11 @@ impl User<'_> {
         got
     }
 
-    async fn json(&self, method: &str, path: &str, body: &Value) -> Got {
+    pub(crate) async fn json(&self, method: &str, path: &str, body: &Value) -> Got {
         self.ask(method, path, &[("content-type", "application/json")], &body.to_string()).await
     }
 
-    async fn get(&self, path: &str) -> Got {
+    pub(crate) async fn get(&self, path: &str) -> Got {
         self.ask("GET", path, &[], "").await
     }
 
@@ -83,12 +83,12 @@ fn conforms(method: &str, path: &str, got: &Got) {
 }
 
 /// The token that `dev` made for itself.
-fn admin(bridge: &Bridge) -> User<'_> {
+pub(crate) fn admin(bridge: &Bridge) -> User<'_> {
     let token = std::fs::read_to_string(bridge.dir.path().join("state/token")).expect("the token of dev");
     User { bridge, token: token.trim().to_owned() }
 }
 
-fn user<'a>(bridge: &'a Bridge, name: &str, scope: &str) -> User<'a> {
+pub(crate) fn user<'a>(bridge: &'a Bridge, name: &str, scope: &str) -> User<'a> {
     let answer = bridge.run(&["token", "create", "--name", name, "--scope", scope]);
     assert_eq!(answer.status, 0, "{answer:?}");
     User { bridge, token: answer.out.trim().to_owned() }
@@ -190,6 +190,14 @@ async fn each_scope_opens_its_endpoints_and_no_other() {
         ("GET", "/sources".into(), "", [200, 403, 403, 403, 403, 403]),
         ("GET", "/config".into(), "", [200, 403, 403, 403, 403, 403]),
         ("GET", "/config/versions".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/config/versions/1".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/config/diff".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/skills".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/skills/catalogue".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/skills/catalogue/stripe".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/skills/stripe".into(), "", [404, 403, 403, 403, 403, 403]),
+        ("POST", "/skills".into(), r#"{"name":"stripe"}"#, [403; 6]),
+        ("DELETE", "/skills/stripe".into(), "", [403; 6]),
         ("PUT", "/config".into(), "{}", [403; 6]),
         ("PATCH", "/config".into(), "{}", [403; 6]),
         ("POST", "/config/rollback".into(), r#"{"version":1}"#, [403; 6]),

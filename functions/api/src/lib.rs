@@ -7,6 +7,7 @@ mod call;
 mod cursor;
 mod endpoint;
 mod handlers;
+mod happenings;
 mod openapi;
 mod problem;
 mod router;

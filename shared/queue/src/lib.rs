@@ -3,11 +3,13 @@
 //! The queue is the truth about accepted work. [`message`] is what a message says (pure: values to text and back), [`split`] how a body
 //! larger than SQS carries is sent in parts, [`Queue`] the sender.
 
+mod bridge_event;
 mod connection_event;
 mod message;
 mod sender;
 mod split;
 
+pub use bridge_event::SkillEvent;
 pub use connection_event::{ConnectionChange, ConnectionEvent};
 pub use message::{
     AnswerMessage, Body, CatchUpMessage, Decision, EventMessage, MAX_INTERACTIVE_DELAY, Message, MessageError,

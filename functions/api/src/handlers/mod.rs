@@ -2,6 +2,7 @@
 
 mod config;
 mod events;
+mod skills;
 mod status;
 mod tasks;
 mod tokens;
@@ -17,6 +18,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         tools::endpoints(),
         events::endpoints(),
         config::endpoints(),
+        skills::endpoints(),
         tokens::endpoints(),
     ]
     .into_iter()
