@@ -129,6 +129,8 @@ async fn a_hundred_versions_are_kept_and_the_functions_work_by_the_last() {
     assert_eq!((kept.len(), kept[0], kept[99]), (100, last, last - 99));
     assert_eq!(user.get(&format!("/config/versions/{}", last - 100)).await.status, 404);
     eventually("the worker works by it", || async {
+        // It looks when there is something to do.
+        user.json("POST", "/tools/ping/invoke", &json!({"input": {}})).await;
         bridge.journal().iter().any(|line| line["kind"] == "config.loaded" && line["version"] == last).then_some(())
     })
     .await;

@@ -10,6 +10,7 @@ mod certificates;
 mod config_api;
 mod connected;
 mod connections;
+mod connections_api;
 mod crash;
 mod credentials;
 mod deliveries;

@@ -49,12 +49,14 @@ impl Api {
     pub async fn handle(&self, request: Request) -> Result<Response<Body>, Error> {
         let request_id = request_id(&request);
         let trace = trace_of(&request);
+        let host = host(&request);
         let is_head = request.method() == Method::HEAD;
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(Asked {
             api: self.clone(),
             body: body.to_vec(),
             request_id: request_id.clone(),
+            host,
             trace,
         });
         let answer = router().call(axum::http::Request::from_parts(parts, AxumBody::empty())).await;
@@ -78,6 +80,7 @@ struct Asked {
     api: Api,
     body: Vec<u8>,
     request_id: String,
+    host: Option<String>,
     trace: TraceContext,
 }
 
@@ -167,6 +170,7 @@ async fn carry_out(
         media,
         key,
         if_match: text(&header::IF_MATCH),
+        host: asked.host.clone(),
         trace: asked.trace,
         now,
     };
@@ -260,6 +264,14 @@ fn request_id(request: &Request) -> String {
         .filter(|id| !id.is_empty())
         .or_else(|| request.lambda_context_ref().map(|context| context.request_id.clone()))
         .unwrap_or_default()
+}
+
+/// The name under which API Gateway was asked.
+fn host(request: &Request) -> Option<String> {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.domain_name.clone(),
+        _ => None,
+    }
 }
 
 /// The trace that the request names, else that under which AWS knows it, else one of its own.

@@ -1,5 +1,6 @@
 //! The schemas of bodies and answers: requests are checked with them, and the OpenAPI document has them.
 
+mod connections;
 mod skills;
 
 use serde_json::{Value, json};
@@ -7,8 +8,10 @@ use serde_json::{Value, json};
 /// By name. `Anything` is any JSON.
 pub(crate) fn schemas() -> Value {
     let mut all = most();
-    if let (Value::Object(all), Value::Object(more)) = (&mut all, skills::schemas()) {
-        all.extend(more);
+    for more in [skills::schemas(), connections::schemas()] {
+        if let (Value::Object(all), Value::Object(more)) = (&mut all, more) {
+            all.extend(more);
+        }
     }
     all
 }

@@ -7,6 +7,8 @@ use axum::http::{HeaderValue, header};
 use clawbridge_access::{Caller, Presented, TokenHash, TokenRecord, admit};
 use clawbridge_aws::{AwsError, Environment, sdk_config};
 use clawbridge_clock::Timestamp;
+use clawbridge_connections::links::Links;
+use clawbridge_connections::{Connections, Settings as ConnectionSettings};
 use clawbridge_events::Events;
 use clawbridge_queue::Queues;
 use clawbridge_registry::{Registry, USE_NOTED_EVERY};
@@ -40,6 +42,8 @@ pub struct Settings {
     pub registry_table: String,
     /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,
+    /// `PUBLIC_URL`: where people reach the stack, for the links that they are given. Where it is not set, API Gateway's own name for itself.
+    pub public_url: Option<String>,
 }
 
 /// The function with its clients and caches. Clones share them.
@@ -51,6 +55,8 @@ pub struct Api {
     pub(crate) events: Events,
     pub(crate) queues: Queues,
     pub(crate) desk: Desk,
+    pub(crate) connections: Connections,
+    pub(crate) links: Links,
     pub(crate) sqs: SqsClient,
     pub(crate) secrets: SecretsClient,
     pub(crate) started: Instant,
@@ -80,6 +86,7 @@ impl Api {
             tasks_table: needed("TASKS_TABLE")?,
             registry_table: needed("REGISTRY_TABLE")?,
             secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),
+            public_url: read("PUBLIC_URL"),
         };
         Api::new(&Environment::of_this_process(), settings)
     }
@@ -94,14 +101,22 @@ impl Api {
         let sqs = SqsClient::new(&config);
         let tasks = Tasks::new(tables.clone(), settings.tasks_table.clone());
         let queues = Queues::new(sqs.clone(), settings.queue_url.clone(), settings.interactive_queue_url.clone());
+        let secrets = SecretsClient::new(&config);
+        let of_connections = ConnectionSettings {
+            registry_table: settings.registry_table.clone(),
+            secret_prefix: settings.secret_prefix.clone(),
+        };
         Ok(Api {
+            // Their items alone: this function may read no secret.
+            connections: Connections::new(tables.clone(), secrets.clone(), of_connections),
+            links: Links::new(tables.clone(), settings.registry_table.clone()),
             registry: Registry::new(tables.clone(), settings.registry_table.clone()),
             events: Events::new(tables, settings.events_table.clone()),
             desk: Desk::new(tasks.clone(), queues.clone()),
             tasks,
             queues,
             sqs,
-            secrets: SecretsClient::new(&config),
+            secrets,
             started: Instant::now(),
             tokens: Arc::default(),
             settings,

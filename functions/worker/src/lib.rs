@@ -13,6 +13,7 @@ mod happenings;
 mod job;
 mod learn;
 mod route;
+mod wishes;
 
 pub use batch::{Batch, BatchAnswer};
 
@@ -217,6 +218,8 @@ impl Worker {
             Message::Answer(answer) => self.answered(&answer, deadline).await,
             Message::Submit(submit) => self.submitted(submit, deadline).await,
             Message::SourceSecret(message) => self.learn(&message).await,
+            // Boxed: it is deep, and seldom.
+            Message::Connection(message) => Box::pin(self.wish(&message, deadline)).await,
             Message::CatchUp(message) => {
                 self.catch_up(&message, deadline).await;
                 Ok(())

@@ -12,8 +12,9 @@ mod split;
 pub use bridge_event::SkillEvent;
 pub use connection_event::{ConnectionChange, ConnectionEvent};
 pub use message::{
-    AnswerMessage, Body, CatchUpMessage, Decision, EventMessage, MAX_INTERACTIVE_DELAY, Message, MessageError,
-    PartMessage, Priority, ReplayMessage, Settlement, SourceSecretMessage, SubmitMessage, TaskMessage,
+    AnswerMessage, Body, CatchUpMessage, ConnectionMessage, ConnectionWish, Decision, EventMessage,
+    MAX_INTERACTIVE_DELAY, Message, MessageError, PartMessage, Priority, ReplayMessage, Settlement,
+    SourceSecretMessage, SubmitMessage, TaskMessage,
 };
 pub use sender::{Queue, Queues, SendError};
 pub use split::{MAX_PARTS, PART_BYTES, event_messages};

@@ -3,6 +3,7 @@
 //! `apply` puts a new version; functions look for it every few seconds and keep what they compiled. Key: `kind`, `name`. The item
 //! `config`/`current` holds the version in use; `config`/`v00000012` each one that was.
 
+mod outcomes;
 mod skills;
 mod submissions;
 mod tokens;

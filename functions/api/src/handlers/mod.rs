@@ -1,6 +1,7 @@
 //! The endpoints, a file for each subject. A new subject is a file with `endpoints()`, a line here and its schemas.
 
 mod config;
+mod connections;
 mod events;
 mod skills;
 mod status;
@@ -18,6 +19,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         tools::endpoints(),
         events::endpoints(),
         config::endpoints(),
+        connections::endpoints(),
         skills::endpoints(),
         tokens::endpoints(),
     ]

@@ -132,6 +132,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         tasks_table: stack.tasks_table.clone(),
         registry_table: stack.registry_table.clone(),
         secret_prefix: stack.secret_prefix.clone(),
+        public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()),
     };
     let api = ApiFunction::new(&environment, api).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
     if let State::Dir(dir) = &state {

@@ -86,8 +86,8 @@ pub(crate) enum ConfigCommand {
     /// Show the configuration in use, or an earlier version: JSON in the form of bridge.toml.
     Show {
         /// This version instead.
-        #[arg(long, value_name = "N")]
-        version: Option<u64>,
+        #[arg(value_name = "N")]
+        number: Option<u64>,
     },
     /// List the latest versions.
     Versions {
@@ -107,15 +107,16 @@ pub(crate) enum ConfigCommand {
     /// Put an earlier version as a new one.
     Rollback {
         /// Its number.
-        version: u64,
+        #[arg(value_name = "N")]
+        number: u64,
     },
 }
 
 pub(crate) async fn run(global: &Global, command: ConfigCommand) -> Result<(), Failure> {
     let registry = Reached::stack(global).await?.registry;
     match command {
-        ConfigCommand::Show { version } => {
-            let (number, config) = document(&registry, version).await?;
+        ConfigCommand::Show { number } => {
+            let (number, config) = document(&registry, number).await?;
             if global.json {
                 print_json(&json!({"version": number, "config": config}));
             } else {
@@ -152,7 +153,7 @@ pub(crate) async fn run(global: &Global, command: ConfigCommand) -> Result<(), F
                 }
             }
         }
-        ConfigCommand::Rollback { version } => {
+        ConfigCommand::Rollback { number: version } => {
             let (_, document) = document(&registry, Some(version)).await?;
             let config = Config::from_json(document.to_string().as_bytes()).map_err(|diagnostics| {
                 let first = diagnostics.first().map(ToString::to_string).unwrap_or_default();
