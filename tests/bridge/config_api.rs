@@ -10,6 +10,9 @@ fn hops(number: u64) -> Value {
     json!({"limits": {"max_hops": number}})
 }
 
+/// Method, path, headers, body; status, code.
+type Row<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, &'a str, u16, &'a str);
+
 #[tokio::test]
 async fn versions_are_shown_compared_and_gone_back_to() {
     let bridge = Bridge::start(CONFIG).await;
@@ -68,7 +71,7 @@ async fn what_is_wrong_is_named_and_is_never_the_bridges_fault() {
     let json_type = ("content-type", "application/json");
     let large = format!("{{\"tools\":{{\"x\":{{\"description\":\"{}\"}}}}}}", "x".repeat(1024 * 1024));
     let leak = r#"{"tools":{"x":{"method":"GET","url":"https://a.example","headers":{"x-a":"sk_live_abcdefgh1234"}}}}"#;
-    let rows: Vec<(&str, &str, Vec<(&str, &str)>, &str, u16, &str)> = vec![
+    let rows: Vec<Row<'_>> = vec![
         ("GET", "/config/versions/0", vec![], "", 404, "not_found"),
         ("GET", "/config/versions/99999", vec![], "", 404, "not_found"),
         ("GET", "/config/versions/x", vec![], "", 404, "not_found"),

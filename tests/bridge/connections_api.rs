@@ -55,6 +55,9 @@ fn code(got: &Got) -> (u16, &str) {
     (got.status, got.body["error"]["code"].as_str().unwrap_or_default())
 }
 
+/// Method, path, headers, body; status, code.
+type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+
 #[tokio::test]
 async fn an_account_is_refreshed_tested_shown_and_given_up() {
     let crm = Crm::start().await;
@@ -139,7 +142,7 @@ async fn what_cannot_be_done_is_said_and_is_never_the_bridges_fault() {
     let is_json: &[(&str, &str)] = &[("content-type", "application/json")];
     let large = format!("{{\"parameters\":{{\"team\":\"{}\"}}}}", "x".repeat(1024 * 1024));
     let long = format!("/connections/crm/{}/test", "x".repeat(200));
-    let rows: Vec<(&str, &str, &[(&str, &str)], &str, u16, &str)> = vec![
+    let rows: Vec<Row<'_>> = vec![
         ("GET", "/connections/crm/none", none, "", 404, "not_found"),
         ("GET", "/connections/CRM/..", none, "", 404, "not_found"),
         ("GET", "/connections?limit=0", none, "", 400, "validation_error"),

@@ -2,6 +2,7 @@
 
 use crate::refused::{Problem, Refused, Why};
 use crate::version::Version;
+use clawbridge_config::header::looks_like_a_secret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,11 +132,16 @@ impl ParameterKind {
                 });
                 value.len() <= 200
                     && rest.is_some_and(|rest| {
-                        !rest.starts_with(['/', ':']) && !rest.ends_with('/') && plain(rest, b"-._:/") && rest != ""
+                        !rest.is_empty()
+                            && !rest.starts_with(['/', ':'])
+                            && !rest.ends_with('/')
+                            && plain(rest, b"-._:/")
                     })
             }
         };
         match self {
+            // What is chosen is remembered in a table.
+            _ if looks_like_a_secret(value) => Some("this looks like a credential; it belongs into a secret"),
             _ if is_one => None,
             ParameterKind::Name => Some("1 to 100 letters, digits, - and _ are wanted"),
             ParameterKind::Url => Some("an address is wanted, https://HOST or https://HOST/PATH, without / at its end"),
@@ -237,7 +243,7 @@ impl Bundle {
             }
         }
         for (place, need) in self.secrets.iter().enumerate() {
-            if !need.name.strip_prefix(SECRETS).is_some_and(|rest| !rest.is_empty()) {
+            if need.name.strip_prefix(SECRETS).is_none_or(str::is_empty) {
                 say(format!("secrets.{place}.name"), format!("secrets of tools are called {SECRETS}NAME"));
             }
         }
@@ -251,6 +257,11 @@ impl Bundle {
         }
         if self.provider.as_ref().is_some_and(|provider| provider.declaration.contains_key("client_id")) {
             say("provider.declaration.client_id".into(), "it is given at the installation".into());
+        }
+        for (path, text) in [("description", &self.description), ("guide", &self.guide)] {
+            if holds_a_secret(text) {
+                say(path.into(), "it holds what looks like a credential, and this is no place for one".into());
+            }
         }
         for (path, text) in self.texts() {
             for name in named(&text) {
@@ -273,6 +284,11 @@ impl Bundle {
             .map(|need| ("provider.declaration".to_owned(), Value::Object(need.declaration.clone()).to_string()));
         tools.chain(routes).chain(provider).collect()
     }
+}
+
+/// Whether some word of a text looks like a credential.
+fn holds_a_secret(text: &str) -> bool {
+    text.split(|c: char| c.is_whitespace() || "\"'`()<>,;=".contains(c)).any(looks_like_a_secret)
 }
 
 fn wrong(problems: Vec<Problem>) -> Refused {

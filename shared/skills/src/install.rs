@@ -3,6 +3,7 @@
 use crate::bundle::{Bundle, fill};
 use crate::refused::{Problem, Refused, Why};
 use crate::version::Version;
+use clawbridge_config::header::looks_like_a_secret;
 use clawbridge_config::{Config, Credential, Diagnostic, Provider, Route, Tool};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -268,6 +269,9 @@ fn chosen(bundle: &Bundle, wanted: &Wanted, before: Option<&Record>) -> Result<O
     }
     if client_id.is_some() && bundle.provider.is_none() {
         problems.push(Problem::new("client_id", format!("{} has no provider", bundle.name)));
+    }
+    if client_id.as_deref().is_some_and(looks_like_a_secret) {
+        problems.push(Problem::new("client_id", "this looks like a credential; a client's identifier is public"));
     }
     let known: Vec<&str> = bundle.routes.iter().filter_map(|route| route.get("name")?.as_str()).collect();
     let mut routes = Vec::new();

@@ -91,6 +91,8 @@ fn what_does_not_fit_the_bundle_is_named() {
     for (wanted, path) in [
         (Wanted::default(), "parameters.team"),
         (parameters(&[("team", "evil.example/x")]), "parameters.team"),
+        (parameters(&[("team", "sk_live_abcdefgh1234")]), "parameters.team"),
+        (Wanted { client_id: Some("xoxb-abcdefgh1234".into()), ..team("a") }, "client_id"),
         (parameters(&[("team", "a"), ("colour", "red")]), "parameters.colour"),
         (Wanted { routes: Some(vec!["desk-none".into()]), ..team("a") }, "routes"),
     ] {
@@ -204,6 +206,8 @@ fn a_broken_bundle_is_refused_with_what_is_wrong() {
         (with("/name", json!("Desk")), "name"),
         (with("/name", json!("catalogue")), "name"),
         (with("/description", json!("")), "description"),
+        (with("/description", json!("Use (sk_live_abcdefgh1234)")), "description"),
+        (named("", "guide", json!("key: `ghp_abcdefgh1234`")), "guide"),
         (with("/tools", json!({})), "routes.0"),
         (named("/tools", "other_get", json!({})), "tools.other_get"),
         (with("/secrets", json!([])), "tools.desk_get.auth.secret"),
