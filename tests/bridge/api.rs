@@ -27,7 +27,7 @@ async fn start() -> Bridge {
 /// A client with a token.
 pub(crate) struct User<'a> {
     bridge: &'a Bridge,
-    token: String,
+    pub(crate) token: String,
 }
 
 impl User<'_> {
@@ -104,7 +104,7 @@ pub(crate) fn admin(bridge: &Bridge) -> User<'_> {
     User { bridge, token: token.trim().to_owned() }
 }
 
-fn user<'a>(bridge: &'a Bridge, name: &str, scope: &str) -> User<'a> {
+pub(crate) fn user<'a>(bridge: &'a Bridge, name: &str, scope: &str) -> User<'a> {
     let answer = bridge.run(&["token", "create", "--name", name, "--scope", scope]);
     assert_eq!(answer.status, 0, "{answer:?}");
     User { bridge, token: answer.out.trim().to_owned() }
@@ -207,6 +207,20 @@ async fn each_scope_opens_its_endpoints_and_no_other() {
         ("GET", "/sources".into(), "", [200, 403, 403, 403, 403, 403]),
         ("GET", "/config".into(), "", [200, 403, 403, 403, 403, 403]),
         ("GET", "/config/versions".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/config/versions/1".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/config/diff".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/connections".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/connections/x/main".into(), "", [404, 403, 403, 403, 403, 403]),
+        ("DELETE", "/connections/x/main".into(), "", [403; 6]),
+        ("POST", "/connections/x/main/link".into(), "{}", [403; 6]),
+        ("POST", "/connections/x/main/refresh".into(), "", [403; 6]),
+        ("POST", "/connections/x/main/test".into(), "", [403; 6]),
+        ("GET", "/skills".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/skills/catalogue".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/skills/catalogue/stripe".into(), "", [200, 403, 403, 403, 403, 403]),
+        ("GET", "/skills/stripe".into(), "", [404, 403, 403, 403, 403, 403]),
+        ("POST", "/skills".into(), r#"{"name":"stripe"}"#, [403; 6]),
+        ("DELETE", "/skills/stripe".into(), "", [403; 6]),
         ("PUT", "/config".into(), "{}", [403; 6]),
         ("PATCH", "/config".into(), "{}", [403; 6]),
         ("POST", "/config/rollback".into(), r#"{"version":1}"#, [403; 6]),
@@ -403,6 +417,63 @@ async fn a_list_is_read_page_by_page_without_gap_or_repetition() {
         assert_eq!((other.status, &other.body["error"]["fields"][0]["path"]), (400, &json!("cursor")));
     }
     assert_eq!(seen, made);
+}
+
+#[tokio::test]
+async fn the_events_of_a_period_are_counted_before_they_are_routed_again() {
+    let route = "[[routes]]\nname = \"r\"\nsource = \"first\"\ntool = \"ping\"\ninput = \"{n: .body.n}\"\n";
+    let config = format!("{CONFIG}\n{route}");
+    let bridge = Bridge::start(&config).await;
+    let user = admin(&bridge);
+    for source in ["first", "second"] {
+        bridge.add_source(source, "openclaw", "secret");
+        for n in 0..2 {
+            let body = json!({"event": format!("thing.{n}"), "n": n}).to_string();
+            assert_eq!(bridge.deliver(source, "secret", body.as_bytes()).await.0, 200);
+        }
+    }
+    let begun = eventually("all are listed and their tasks are done", || async {
+        let events = user.get("/events").await.body["events"].as_array().map(Vec::len);
+        let done = user.get("/tasks?tool=ping&status=completed").await.body["tasks"].as_array().map(Vec::len);
+        (events == Some(4) && done == Some(2)).then_some(2)
+    })
+    .await;
+    let listed = user.get("/events").await;
+    let since = listed.body["events"][3]["received_at"].as_str().expect("a time").to_owned();
+    for (more, expected) in [
+        (json!({}), 4),
+        (json!({"source": "first"}), 2),
+        (json!({"source": "first", "type": "thing.1"}), 1),
+        (json!({"source": "third"}), 0),
+        (json!({"until": "2099-01-01T00:00:00Z"}), 4),
+    ] {
+        let mut body = json!({ "since": since });
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let got = user.json("POST", "/events/replay", &body).await;
+        assert_eq!(
+            (got.status, &got.body["events"], &got.body["dry_run"]),
+            (200, &json!(expected), &json!(true)),
+            "{body}: {got:?}"
+        );
+    }
+    let body = json!({"since": since, "source": "first", "dry_run": false, "again": true});
+    let got = user.json("POST", "/events/replay", &body).await;
+    assert_eq!((got.status, &got.body["events"]), (202, &json!(2)), "{got:?}");
+    eventually("both are done again", || async {
+        let done = user.get("/tasks?tool=ping&status=completed").await.body["tasks"].as_array().map(Vec::len);
+        (done == Some(begun + 2)).then_some(())
+    })
+    .await;
+    for (body, path) in [
+        (json!({}), "since"),
+        (json!({"since": "yesterday"}), "since"),
+        (json!({"since": since, "until": "2020-01-01T00:00:00Z"}), "since"),
+        (json!({"since": "2020-01-01T00:00:00Z"}), "since"),
+        (json!({"since": since, "colour": 1}), "colour"),
+    ] {
+        let got = user.json("POST", "/events/replay", &body).await;
+        assert_eq!((got.status, &got.body["error"]["fields"][0]["path"]), (400, &json!(path)), "{body}: {got:?}");
+    }
 }
 
 #[tokio::test]

@@ -50,11 +50,8 @@ async fn started(config: &str) -> Bridge {
 
 pub(crate) fn connections(bridge: &Bridge) -> Connections {
     let config = sdk_config(&Environment::local(&bridge.private)).expect("a configuration");
-    let settings = Settings {
-        registry_table: "clawbridge-registry".to_owned(),
-        secret_prefix: "clawbridge".to_owned(),
-        public_url: String::new(),
-    };
+    let settings =
+        Settings { registry_table: "clawbridge-registry".to_owned(), secret_prefix: "clawbridge".to_owned() };
     let tables = aws_sdk_dynamodb::Client::new(&config);
     Connections::new(tables, aws_sdk_secretsmanager::Client::new(&config), settings)
 }

@@ -59,11 +59,8 @@ async fn tokens(bridge: &Bridge, name: &str) -> Value {
 /// Stores what a consent brought, as the pages do.
 async fn consent(bridge: &Bridge, name: &str, more: Value, asked: &[&str]) {
     let config = sdk_config(&Environment::local(&bridge.private)).expect("a configuration");
-    let settings = Settings {
-        registry_table: "clawbridge-registry".to_owned(),
-        secret_prefix: "clawbridge".to_owned(),
-        public_url: bridge.public.clone(),
-    };
+    let settings =
+        Settings { registry_table: "clawbridge-registry".to_owned(), secret_prefix: "clawbridge".to_owned() };
     let tables = aws_sdk_dynamodb::Client::new(&config);
     let connections = Connections::new(tables, aws_sdk_secretsmanager::Client::new(&config), settings);
     let mut set = json!({"v": 1, "generation": 1, "access_token": "token-of-a-consent", "kind": "bearer",

@@ -297,6 +297,22 @@ fn oauth_has_no_right_to_sources_tools_and_configuration() {
     }
 }
 
+#[test]
+fn api_reads_no_secret() {
+    let template = template();
+    let policy = &template.properties("ApiRole")["Policies"][0]["PolicyDocument"]["Statement"];
+    assert!(each(policy).count() > 3);
+    for statement in each(policy) {
+        let of_secrets = statement["Action"].to_string().matches("secretsmanager:").count();
+        assert!(of_secrets == 0 || statement["Action"] == "secretsmanager:ListSecrets", "{statement}");
+    }
+    // Who deletes accounts' tokens for it deletes nothing else.
+    let policy = &template.properties("WorkerRole")["Policies"][0]["PolicyDocument"]["Statement"];
+    for statement in each(policy).filter(|statement| statement["Action"].to_string().contains("DeleteSecret")) {
+        assert!(statement["Resource"].to_string().contains("/connections/*"), "{statement}");
+    }
+}
+
 #[tokio::test]
 async fn the_public_ports_routes_are_those_of_the_template() {
     let (bridge, template) = (Bridge::start("").await, template());

@@ -24,6 +24,8 @@ pub(crate) struct Call {
     pub(crate) media: String,
     pub(crate) key: Option<String>,
     pub(crate) if_match: Option<String>,
+    /// The name under which API Gateway was asked.
+    pub(crate) host: Option<String>,
     pub(crate) trace: TraceContext,
     pub(crate) now: Timestamp,
 }

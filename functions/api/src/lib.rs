@@ -8,6 +8,7 @@ mod call;
 mod cursor;
 mod endpoint;
 mod handlers;
+mod happenings;
 mod mcp;
 mod openapi;
 mod problem;

@@ -51,12 +51,14 @@ impl Api {
     pub async fn handle(&self, request: Request) -> Result<Response<Body>, Error> {
         let request_id = request_id(&request);
         let trace = trace_of(&request);
+        let host = host(&request);
         let is_head = request.method() == Method::HEAD;
         let (mut parts, body) = request.into_parts();
         let now = Timestamp::now();
         let who = self.caller(header(&parts.headers, &header::AUTHORIZATION).as_deref(), now).await;
         let allowance = self.allow(&who, now).await;
-        let asked = Asked { api: self.clone(), body: body.to_vec(), request_id: request_id.clone(), trace, who, now };
+        let asked =
+            Asked { api: self.clone(), body: body.to_vec(), request_id: request_id.clone(), host, trace, who, now };
         let answer = match allowance.refusal() {
             _ if parts.uri.path() == mcp::PATH => mcp::answer(&parts, &asked, allowance.refusal()).await,
             Some(refusal) => failed(&refusal, &request_id),
@@ -86,6 +88,7 @@ pub(crate) struct Asked {
     pub(crate) api: Api,
     pub(crate) body: Vec<u8>,
     pub(crate) request_id: String,
+    pub(crate) host: Option<String>,
     pub(crate) trace: TraceContext,
     /// Who asks, or why nobody is known to.
     pub(crate) who: Result<Caller, Problem>,
@@ -176,6 +179,7 @@ async fn carry_out(
         media,
         key,
         if_match: header(&parts.headers, &header::IF_MATCH),
+        host: asked.host.clone(),
         trace: asked.trace,
         now: asked.now,
     };
@@ -274,6 +278,14 @@ fn request_id(request: &Request) -> String {
         .filter(|id| !id.is_empty())
         .or_else(|| request.lambda_context_ref().map(|context| context.request_id.clone()))
         .unwrap_or_default()
+}
+
+/// The name under which API Gateway was asked.
+fn host(request: &Request) -> Option<String> {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.domain_name.clone(),
+        _ => None,
+    }
 }
 
 /// The trace that the request names, else that under which AWS knows it, else one of its own.

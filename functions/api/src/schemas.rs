@@ -1,10 +1,35 @@
 //! The schemas of bodies and answers: requests are checked with them, and the OpenAPI document has them.
 
+mod connections;
+mod skills;
+
 use clawbridge_subscriptions::{MAX_DESCRIPTION_CHARS, MAX_OVERLAP, MAX_PATTERNS, MAX_URL_BYTES};
 use serde_json::{Value, json};
 
 /// By name. `Anything` is any JSON.
 pub(crate) fn schemas() -> Value {
+    let mut all = most();
+    for more in [skills::schemas(), connections::schemas()] {
+        if let (Value::Object(all), Value::Object(more)) = (&mut all, more) {
+            all.extend(more);
+        }
+    }
+    all
+}
+
+/// An object with these fields and no others.
+fn closed(properties: Value, required: &[&str]) -> Value {
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+/// A list under `key`, with what else stands beside it.
+fn list(key: &str, item: &str, more: Value) -> Value {
+    let mut properties = more;
+    properties[key] = json!({"type": "array", "items": reference(item)});
+    closed(properties, &[key])
+}
+
+fn most() -> Value {
     let text = || json!({"type": "string"});
     let maybe_text = || json!({"type": ["string", "null"]});
     let moment = || json!({"type": "string", "format": "date-time"});
@@ -13,12 +38,6 @@ pub(crate) fn schemas() -> Value {
     let name = || json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9._-]+$"});
     let status =
         json!({"enum": ["queued", "running", "waiting", "unknown", "completed", "failed", "parked", "cancelled"]});
-    let closed = |properties: Value, required: &[&str]| json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
-    let list = |key: &str, item: &str, more: Value| {
-        let mut properties = more;
-        properties[key] = json!({"type": "array", "items": reference(item)});
-        closed(properties, &[key])
-    };
     let error = json!({"type": ["object", "null"], "properties": {"code": text(), "message": text(), "status": {"type": ["integer", "null"]}},
         "required": ["code", "message"], "additionalProperties": false});
     let field =
@@ -75,6 +94,8 @@ pub(crate) fn schemas() -> Value {
         "Version": closed(json!({"version": count(), "applied_at": moment()}), &["version", "applied_at"]),
         "VersionList": list("versions", "Version", json!({"next_before": {"type": ["integer", "null"]}})),
         "Rollback": closed(json!({"version": {"type": "integer", "minimum": 1}}), &["version"]),
+        "ConfigDiff": closed(json!({"from": count(), "to": count(), "differences": {"type": "array",
+            "items": closed(json!({"path": text(), "before": {}, "after": {}}), &["path", "before", "after"])}}), &["from", "to", "differences"]),
         "Source": closed(json!({"name": text(), "path": text()}), &["name", "path"]),
         "SourceList": list("sources", "Source", json!({})),
         "CreateToken": closed(json!({"name": name(), "scopes": {"type": "array", "items": text(), "minItems": 1, "maxItems": 50}, "expires_at": moment(),

@@ -8,6 +8,8 @@ use axum::http::{HeaderValue, header};
 use clawbridge_access::{Caller, Presented, Rate, TokenHash, TokenRecord, admit};
 use clawbridge_aws::{AwsError, Environment, sdk_config};
 use clawbridge_clock::Timestamp;
+use clawbridge_connections::links::Links;
+use clawbridge_connections::{Connections, Settings as ConnectionSettings};
 use clawbridge_events::Events;
 use clawbridge_limits::Limits;
 use clawbridge_queue::Queues;
@@ -47,6 +49,8 @@ pub struct Settings {
     pub rate: Rate,
     /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,
+    /// `PUBLIC_URL`: where people reach the stack, for the links that they are given. Where it is not set, API Gateway's own name for itself.
+    pub public_url: Option<String>,
 }
 
 /// The function with its clients and caches. Clones share them.
@@ -60,6 +64,8 @@ pub struct Api {
     pub(crate) desk: Desk,
     pub(crate) limits: Limits,
     pub(crate) strangers: Arc<Strangers>,
+    pub(crate) connections: Connections,
+    pub(crate) links: Links,
     pub(crate) sqs: SqsClient,
     pub(crate) secrets: SecretsClient,
     pub(crate) started: Instant,
@@ -91,6 +97,7 @@ impl Api {
             limits_table: needed("LIMITS_TABLE")?,
             rate: rate(read("API_RATE").as_deref(), read("API_BURST").as_deref()),
             secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),
+            public_url: read("PUBLIC_URL"),
         };
         Api::new(&Environment::of_this_process(), settings)
     }
@@ -106,16 +113,24 @@ impl Api {
         let tasks = Tasks::new(tables.clone(), settings.tasks_table.clone());
         let queues = Queues::new(sqs.clone(), settings.queue_url.clone(), settings.interactive_queue_url.clone());
         let writer = random::<8>().map(hex::encode).unwrap_or_default();
+        let secrets = SecretsClient::new(&config);
+        let of_connections = ConnectionSettings {
+            registry_table: settings.registry_table.clone(),
+            secret_prefix: settings.secret_prefix.clone(),
+        };
         Ok(Api {
             limits: Limits::new(&tables, settings.limits_table.clone(), writer),
             strangers: Arc::default(),
+            // Their items alone: this function may read no secret.
+            connections: Connections::new(tables.clone(), secrets.clone(), of_connections),
+            links: Links::new(tables.clone(), settings.registry_table.clone()),
             registry: Registry::new(tables.clone(), settings.registry_table.clone()),
             events: Events::new(tables, settings.events_table.clone()),
             desk: Desk::new(tasks.clone(), queues.clone()),
             tasks,
             queues,
             sqs,
-            secrets: SecretsClient::new(&config),
+            secrets,
             started: Instant::now(),
             tokens: Arc::default(),
             settings,

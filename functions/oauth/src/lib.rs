@@ -118,7 +118,6 @@ impl Oauth {
         let of_connections = ConnectionSettings {
             registry_table: settings.registry_table.clone(),
             secret_prefix: settings.secret_prefix.clone(),
-            public_url: public_url.clone().unwrap_or_default(),
         };
         Ok(Oauth {
             registry: Registry::new(tables.clone(), settings.registry_table.clone()),

@@ -23,7 +23,12 @@ const SOON: Duration = Duration::from_secs(1);
 impl Worker {
     /// Runs what somebody submitted, unless it was run before.
     pub(crate) async fn submitted(&self, message: SubmitMessage, deadline: Timestamp) -> Result<(), Trouble> {
-        let loaded = self.loaded().await?;
+        let mut loaded = self.loaded().await?;
+        if loaded.config.tool(&message.tool).is_none() {
+            // Who handed it in knew the tool: it may have come within the seconds that a configuration is kept.
+            self.registry.renew().await;
+            loaded = self.loaded().await?;
+        }
         let SubmitMessage { tool, key, input, submitter, priority, trace } = message;
         let new = NewTask { tool, key, origin: Origin::Submitter { submitter }, input, hops: 0, seat: None, trace };
         self.run_new(&loaded, &new, None, priority, deadline).await

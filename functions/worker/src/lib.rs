@@ -16,6 +16,7 @@ mod job;
 mod learn;
 mod route;
 mod subscribers;
+mod wishes;
 
 pub use batch::{Batch, BatchAnswer};
 
@@ -172,7 +173,6 @@ impl Worker {
                 clawbridge_connections::Settings {
                     registry_table: settings.registry_table.clone(),
                     secret_prefix: settings.secret_prefix.clone(),
-                    public_url: settings.public_url.clone(),
                 },
             ),
             registry: Registry::new(tables, settings.registry_table),
@@ -228,6 +228,8 @@ impl Worker {
             Message::Answer(answer) => self.answered(&answer, deadline).await,
             Message::Submit(submit) => self.submitted(submit, deadline).await,
             Message::SourceSecret(message) => self.learn(&message).await,
+            // Boxed: it is deep, and seldom.
+            Message::Connection(message) => Box::pin(self.wish(&message, deadline)).await,
             Message::CatchUp(message) => {
                 self.catch_up(&message, deadline).await;
                 Ok(())

@@ -75,6 +75,12 @@ pub(crate) enum Command {
     /// Connections: the accounts that are connected.
     #[command(subcommand)]
     Connections(ConnectionsCommand),
+    /// Skills: bundles of tools and routes, put into the configuration and taken out of it.
+    #[command(subcommand)]
+    Skills(crate::operator::skills::SkillsCommand),
+    /// The configuration in use and its versions.
+    #[command(subcommand)]
+    Config(crate::operator::config::ConfigCommand),
     /// Say what is wrong with providers and connections, and what to do about it.
     Doctor(DoctorArgs),
     /// Say why a webhook is refused, or run a file of signature vectors.
@@ -765,7 +771,7 @@ impl std::fmt::Debug for Header {
     }
 }
 
-fn parse_parameter(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_parameter(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=').filter(|(key, _)| !key.is_empty());
     let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
     parts.map(own).ok_or_else(|| "a parameter is written as key=value".to_owned())

@@ -43,6 +43,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Webhooks(args)) => operator::webhooks::run(&global, args).await,
         Some(Command::ConnectAccount(args)) => operator::connect::run(&global, &args).await,
         Some(Command::Connections(command)) => operator::connections::run(&global, command).await,
+        Some(Command::Skills(command)) => operator::skills::run(&global, command).await,
+        Some(Command::Config(command)) => operator::config::run(&global, command).await,
         Some(Command::Doctor(args)) => operator::doctor::run(&global, &args).await,
         Some(Command::Verify(args)) => operator::verify::run(&global, &args).await,
         Some(Command::Check(args)) => operator::config::check_file(&global, &args),

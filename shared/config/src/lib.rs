@@ -10,6 +10,7 @@
 mod catch_up;
 mod compiled;
 mod diagnostic;
+mod differences;
 mod document;
 mod glob;
 mod graphql;
@@ -17,6 +18,7 @@ pub mod header;
 mod job;
 mod limit;
 mod model;
+mod names;
 mod node;
 mod provider;
 mod reader;
@@ -30,6 +32,7 @@ mod verify;
 
 pub use compiled::{Compiled, CompiledPages, CompiledRoute, CompiledSign, CompiledTool, KeyError, OrderError};
 pub use diagnostic::{Code, Diagnostic, Position, Severity};
+pub use differences::{Difference, differences};
 pub use document::{MAX_DOCUMENT_BYTES, MAX_TOOLS, check};
 pub use glob::Glob;
 pub use job::{CompiledJob, Every, Job, JobError, Progress, Within};

@@ -9,7 +9,7 @@ use crate::refresh::{Refresh, Want, time_to_ask};
 use crate::revoke::Revoke;
 use crate::step::{Asking, Done, Note, Outcome, Step};
 use crate::store::{Page, Store};
-use crate::version::{Held, VersionId};
+use crate::version::{Held, Seen, VersionId};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Compiled, Provider};
 use clawbridge_oauth::{TokenKind, TokenSet};
@@ -27,8 +27,6 @@ pub struct Settings {
     pub registry_table: String,
     /// What names of secrets begin with: `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,
-    /// Where people and providers reach the stack.
-    pub public_url: String,
 }
 
 /// The providers that bridge.toml declares, and the way to them.
@@ -372,6 +370,15 @@ impl Connections {
     /// [`Unusable::Later`].
     pub async fn show(&self, name: &ConnectionName) -> Result<Option<Record>, Unusable> {
         self.0.store.record(name).await.map_err(|failure| unavailable(failure.code, failure.reason))
+    }
+
+    /// The token set in use, if there is one; else why it cannot be read.
+    pub(crate) async fn held(&self, name: &ConnectionName) -> Result<Option<TokenSet>, String> {
+        match self.0.store.read(name, None).await {
+            Done::Secret(Seen::Held(held)) => Ok(Some(held.set.clone())),
+            Done::Failed(failure) => Err(failure.reason),
+            _ => Ok(None),
+        }
     }
 
     /// A little earlier in some environments than in others, so that they do not all come at once.

@@ -308,7 +308,7 @@ impl Exchange {
     }
 
     /// RFC 8705: the client's certificate, and whom it trusts.
-    async fn identity(&self, tls: &Tls) -> Result<Identity, Refused> {
+    pub(crate) async fn identity(&self, tls: &Tls) -> Result<Identity, Refused> {
         let mut identity = Identity::default();
         if let Some(name) = &tls.secret {
             identity.certificate = Some(self.secret(name, Stage::Current).await?);

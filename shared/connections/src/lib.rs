@@ -15,10 +15,14 @@ pub mod refresh;
 pub mod revoke;
 pub mod step;
 mod store;
+mod test;
 pub mod version;
+mod withdraw;
 
 pub use connections::{AccessToken, Connections, Happening, Providers, Settings, Swept, Unusable};
 pub use exchange::{Exchange, Server, Wanted};
 pub use memory::FRESH;
 pub use name::{ConnectionName, NotAName};
 pub use store::Page;
+pub use test::{TestAnswer, Tested, Untested};
+pub use withdraw::{NotWithdrawn, Told};

@@ -3,6 +3,7 @@
 use crate::name::ConnectionName;
 use crate::version::{Held, VersionId};
 use clawbridge_clock::Timestamp;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Where a connection stands.
@@ -138,6 +139,32 @@ impl Record {
             parameters: held.set.parameters.clone(),
             ..self.clone()
         }
+    }
+
+    /// What people and programs are shown of it.
+    #[must_use]
+    pub fn view(&self) -> Value {
+        let time = |at: Option<Timestamp>| at.map(Timestamp::rfc3339);
+        let error = self.last_error.as_ref().map(|error| json!({"code": error.code, "at": error.at.rfc3339()}));
+        json!({
+            "connection": self.name.to_string(),
+            "provider": self.name.provider(),
+            "account": self.name.account(),
+            "status": self.status.as_str(),
+            "generation": self.generation,
+            "scopes": self.scopes,
+            "asked_scopes": self.asked_scopes,
+            "token_expires_at": time(self.token_expires_at),
+            "obtained_at": time(self.obtained_at),
+            "connected_at": self.connected_at.rfc3339(),
+            "last_refresh_at": time(self.last_refresh_at),
+            "failures": self.failures,
+            "cool_until": time(self.cool_until),
+            "last_error": error,
+            "refreshing_until": time(self.lease.as_ref().map(|lease| lease.until)),
+            "kept": self.kept,
+            "parameters": self.parameters,
+        })
     }
 
     /// Whether somebody else is at it.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// wants them; who makes one asks first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BridgeEvent<'a> {
-    /// Its type, which routes and subscriptions name: `skill.installed`.
+    /// Its type, which routes and subscriptions name: `agent.connected`.
     pub event_type: &'a str,
     /// What it is known by: the same however often it is told.
     pub delivery_id: String,
@@ -27,16 +27,6 @@ pub struct BridgeEvent<'a> {
 }
 
 impl<'a> BridgeEvent<'a> {
-    /// A skill was installed (`skill.installed`) or removed (`skill.removed`): data is `{skill, version}`.
-    #[must_use]
-    pub fn skill(event_type: &'a str, skill: &str, version: &str, at: Timestamp) -> BridgeEvent<'a> {
-        let delivery_id = format!("{event_type}/{skill}/{version}/{}", at.millis());
-        BridgeEvent {
-            data: json!({"skill": skill, "version": version}),
-            ..BridgeEvent::of(event_type, delivery_id, at)
-        }
-    }
-
     /// An agent's connector has connected (`agent.connected`) or is gone (`agent.disconnected`): data is `{agent, connection}`.
     #[must_use]
     pub fn agent(event_type: &'a str, agent: &str, connection: &str, at: Timestamp) -> BridgeEvent<'a> {
@@ -83,16 +73,18 @@ mod tests {
     #[test]
     fn what_happened_is_an_event_of_the_bridge_with_the_same_id_each_time() {
         let at = Timestamp::from_millis(1_700_000_000_000);
-        let event = BridgeEvent::skill("skill.installed", "stripe", "1.2.0", at);
+        let event = BridgeEvent {
+            data: json!({"about": 1}),
+            ..BridgeEvent::of("system.error", "system.error/1".to_owned(), at)
+        };
         let texts = event.messages(at.plus(std::time::Duration::from_secs(9))).expect("messages");
         let [text] = texts.as_slice() else { panic!("{texts:?}") };
         let Ok(Message::Event(message)) = Message::decode(text) else { panic!("{text}") };
-        assert_eq!((message.source.as_str(), message.r#type.as_str()), (BRIDGE_SOURCE, "skill.installed"));
-        assert_eq!(message.delivery_id, "skill.installed/stripe/1.2.0/1700000000000");
+        assert_eq!((message.source.as_str(), message.r#type.as_str()), (BRIDGE_SOURCE, "system.error"));
+        assert_eq!(message.delivery_id, "system.error/1");
         let Body::Inline { encoding, data } = message.body else { panic!("no body") };
         let body = Packed { encoding, bytes: data }.unpack(1024).expect("a body");
-        let expected = json!({"event": "skill.installed", "timestamp": "2023-11-14T22:13:20.000Z",
-            "data": {"skill": "stripe", "version": "1.2.0"}});
+        let expected = json!({"event": "system.error", "timestamp": "2023-11-14T22:13:20.000Z", "data": {"about": 1}});
         assert_eq!(serde_json::from_slice::<Value>(&body).expect("JSON"), expected);
         let agent = BridgeEvent::agent("agent.connected", "main", "c-1", at);
         assert_eq!(agent, BridgeEvent::agent("agent.connected", "main", "c-1", at));

@@ -1,10 +1,8 @@
 //! What happens to connections, as events of the source [`BRIDGE_SOURCE`].
 
-use crate::BRIDGE_SOURCE;
-use crate::message::{Body, EventMessage, MessageError};
-use crate::split::event_messages;
+use crate::bridge_event::BridgeEvent;
+use crate::message::MessageError;
 use clawbridge_clock::Timestamp;
-use clawbridge_packed::Packed;
 use serde_json::json;
 
 /// What happened to a connection.
@@ -63,27 +61,15 @@ impl ConnectionEvent<'_> {
             }
         };
         let delivery_id = format!("{connection}/{}/{what}", self.generation);
-        let body = json!({"event": self.event_type(), "timestamp": now.rfc3339(), "data": data}).to_string();
-        let message = EventMessage {
-            nonce: delivery_id.clone(),
-            source: BRIDGE_SOURCE.to_owned(),
-            r#type: self.event_type().to_owned(),
-            delivery_id,
-            received_at: now,
-            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-            body: Body::inline(Packed::pack(&[])),
-            hops: 0,
-            deferrals: 0,
-            trace: None,
-        };
-        event_messages(message, Packed::pack(body.as_bytes()))
+        BridgeEvent { data, ..BridgeEvent::of(self.event_type(), delivery_id, now) }.messages(now)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Message;
+    use crate::{Body, Message};
+    use clawbridge_packed::Packed;
 
     fn event(change: ConnectionChange<'_>) -> (String, String, serde_json::Value) {
         let event = ConnectionEvent { provider: "crm", account: "prod", generation: 3, change };

@@ -7,16 +7,18 @@ mod bridge_event;
 mod connection_event;
 mod message;
 mod sender;
+mod skill_event;
 mod split;
 
 pub use bridge_event::BridgeEvent;
 pub use connection_event::{ConnectionChange, ConnectionEvent};
 pub use message::{
-    AnswerMessage, Body, CatchUpMessage, Decision, EventMessage, MAX_INTERACTIVE_DELAY, Message, MessageError,
-    PartMessage, Priority, RedeliverMessage, ReplayMessage, Settlement, SourceSecretMessage, SubmitMessage,
-    TaskMessage,
+    AnswerMessage, Body, CatchUpMessage, ConnectionMessage, ConnectionWish, Decision, EventMessage,
+    MAX_INTERACTIVE_DELAY, Message, MessageError, PartMessage, Priority, RedeliverMessage, ReplayMessage, Settlement,
+    SourceSecretMessage, SubmitMessage, TaskMessage,
 };
 pub use sender::{Queue, Queues, SendError};
+pub use skill_event::SkillEvent;
 pub use split::{MAX_PARTS, PART_BYTES, event_messages};
 
 /// What SQS carries in one message, bytes of text.

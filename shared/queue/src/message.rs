@@ -38,6 +38,8 @@ pub enum Message {
     SourceSecret(SourceSecretMessage),
     /// The schedule wants what senders that never retry have missed to be asked for.
     CatchUp(CatchUpMessage),
+    /// Somebody wants something done about an account.
+    Connection(ConnectionMessage),
 }
 
 /// A verified delivery on its way to the events table.
@@ -288,6 +290,33 @@ impl std::fmt::Debug for SourceSecretMessage {
     }
 }
 
+/// Do something about an account, and write down under `id` what came of it. The function that is asked for it may not read tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionMessage {
+    /// Names this wish: what came of it is found there, and a second receipt of the message finds it done.
+    pub id: String,
+    /// What is wanted.
+    pub wish: ConnectionWish,
+    /// The provider's name in bridge.toml.
+    pub provider: String,
+    /// The account's name.
+    pub account: String,
+}
+
+/// What somebody wants about an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionWish {
+    /// A new token.
+    Refresh,
+    /// To know whether its token works.
+    Test,
+    /// The provider told and the tokens deleted.
+    Revoke,
+    /// The tokens deleted even if the provider cannot be told.
+    Forget,
+}
+
 /// Look through the delivery logs of senders that never retry. `{"v":1,"kind":"catch-up"}` is what the schedule sends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatchUpMessage {
@@ -324,6 +353,7 @@ enum Written<'a> {
     SourceSecret(&'a SourceSecretMessage),
     #[serde(rename = "catch-up")]
     CatchUp(&'a CatchUpMessage),
+    Connection(&'a ConnectionMessage),
 }
 
 #[derive(Deserialize)]
@@ -340,6 +370,7 @@ enum Read {
     SourceSecret(SourceSecretMessage),
     #[serde(rename = "catch-up")]
     CatchUp(CatchUpMessage),
+    Connection(ConnectionMessage),
 }
 
 #[derive(Serialize)]
@@ -361,6 +392,7 @@ impl Message {
         match self {
             Message::Task(task) => task.priority,
             Message::Submit(submit) => submit.priority,
+            Message::Connection(_) => Priority::Interactive,
             Message::Event(_)
             | Message::Part(_)
             | Message::Replay(_)
@@ -386,6 +418,7 @@ impl Message {
             Message::SourceSecret(secret) => Written::SourceSecret(secret),
             Message::CatchUp(catch_up) => Written::CatchUp(catch_up),
             Message::Redeliver(redeliver) => Written::Redeliver(redeliver),
+            Message::Connection(wish) => Written::Connection(wish),
         };
         let text = serde_json::to_string(&Envelope { v: VERSION, message }).map_err(malformed)?;
         Ok(ascii(text))
@@ -410,6 +443,7 @@ impl Message {
             Read::SourceSecret(secret) => Message::SourceSecret(secret),
             Read::CatchUp(catch_up) => Message::CatchUp(catch_up),
             Read::Redeliver(redeliver) => Message::Redeliver(redeliver),
+            Read::Connection(wish) => Message::Connection(wish),
         })
     }
 }
@@ -547,6 +581,12 @@ mod tests {
             Message::Submit(submit(Priority::Interactive)),
             Message::Submit(submit(Priority::Background)),
             Message::CatchUp(CatchUpMessage { source: Some("github".into()) }),
+            Message::Connection(ConnectionMessage {
+                id: "i".into(),
+                wish: ConnectionWish::Refresh,
+                provider: "crm".into(),
+                account: "main".into(),
+            }),
         ];
         for message in messages {
             let text = message.encode().expect("encode");

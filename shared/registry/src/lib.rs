@@ -1,19 +1,23 @@
-//! The registry table: configuration versions, and (`tokens`) the API's tokens, (`subscriptions`) who wants the bridge's events.
+//! The registry table: configuration versions, the skills that are in them (`skills`), the API's tokens (`tokens`), and who wants the
+//! bridge's events (`subscriptions`).
 //!
 //! `apply` puts a new version; functions look for it every few seconds and keep what they compiled. Key: `kind`, `name`. The item
 //! `config`/`current` holds the version in use; `config`/`v00000012` each one that was.
 
+mod outcomes;
+mod skills;
 mod submissions;
 mod subscriptions;
 mod tokens;
 
+pub use skills::{Installed, SkillChange};
 pub use submissions::Submitted;
 pub use subscriptions::SubscriptionChange;
 pub use tokens::{MAX_TOKENS, USE_NOTED_EVERY};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 use clawbridge_aws::explain;
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{Compiled, Config, Diagnostic};
@@ -28,6 +32,9 @@ pub const FRESH: Duration = Duration::from_secs(5);
 
 /// The largest configuration document, bytes of JSON.
 pub const MAX_CONFIG_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many versions are kept: with a new one, the one before these goes.
+pub const KEPT_VERSIONS: u64 = 100;
 
 /// The largest packed document: an item holds 400 KB.
 const MAX_PACKED_BYTES: usize = 380 * 1024;
@@ -79,6 +86,8 @@ pub struct Registry {
 struct Kept {
     version: Version,
     checked_at: Instant,
+    /// This process has put another version since.
+    is_stale: bool,
 }
 
 impl Registry {
@@ -96,6 +105,7 @@ impl Registry {
     pub async fn current(&self) -> Result<Version, RegistryError> {
         let mut kept = self.kept.lock().await;
         if let Some(kept) = &*kept
+            && !kept.is_stale
             && kept.checked_at.elapsed() < FRESH
         {
             return Ok(kept.version.clone());
@@ -107,8 +117,15 @@ impl Registry {
             (Err(_), Some(kept)) => kept.version.clone(),
             (Err(error), None) => return Err(error),
         };
-        *kept = Some(Kept { version: version.clone(), checked_at: Instant::now() });
+        *kept = Some(Kept { version: version.clone(), checked_at: Instant::now(), is_stale: false });
         Ok(version)
+    }
+
+    /// Looks at the table the next time, however young what is kept is: for who has reason to believe that there is something newer.
+    pub async fn renew(&self) {
+        if let Some(kept) = &mut *self.kept.lock().await {
+            kept.is_stale = true;
+        }
     }
 
     /// The version in the table, or `None` if that is the `known` one or there is none.
@@ -205,20 +222,27 @@ impl Registry {
         expected: Option<u64>,
         now: Timestamp,
     ) -> Result<u64, RegistryError> {
-        let packed = Packed::pack(&config.to_json());
-        if packed.bytes.len() > MAX_PACKED_BYTES {
-            return Err(RegistryError::TooLarge { bytes: packed.bytes.len() });
-        }
+        let packed = packed(config)?;
         let document = self.document().await?;
         let in_use = document.as_ref().map_or(0, |(number, _)| *number);
         if expected.is_some_and(|expected| expected != in_use) {
             return Err(RegistryError::Raced);
         }
-        let number = match document {
-            Some((number, current)) if current == packed => return Ok(number),
-            Some((number, _)) => number + 1,
-            None => 1,
-        };
+        if document.is_some_and(|(_, current)| current == packed) {
+            return Ok(in_use);
+        }
+        self.put_version(&packed, in_use, None, now).await
+    }
+
+    /// Puts a document as the version after `in_use`, if that still is the one in use, and with it what else is to change.
+    async fn put_version(
+        &self,
+        packed: &Packed,
+        in_use: u64,
+        with: Option<TransactWriteItem>,
+        now: Timestamp,
+    ) -> Result<u64, RegistryError> {
+        let number = in_use + 1;
         let version = i64::try_from(number).unwrap_or(i64::MAX);
         let item = |name: &str| {
             Put::builder()
@@ -230,27 +254,52 @@ impl Registry {
                 .item("document", b(packed.bytes.clone()))
                 .item("applied_at", n(now.millis()))
         };
-        let current = item("current")
-            .condition_expression("attribute_not_exists(version) OR version = :before")
-            .expression_attribute_values(":before", n(version - 1))
-            .build();
+        let current = match in_use {
+            0 => item("current").condition_expression("attribute_not_exists(version)"),
+            _ => item("current")
+                .condition_expression("version = :before")
+                .expression_attribute_values(":before", n(version - 1)),
+        };
+        let current = current.build();
         let archived = item(&version_name(number)).condition_expression("attribute_not_exists(kind)").build();
         let (Ok(current), Ok(archived)) = (current, archived) else {
             return Err(RegistryError::Table("the write could not be built".to_owned()));
         };
-        let write = self
+        let mut write = self
             .client
             .transact_write_items()
             .transact_items(TransactWriteItem::builder().put(current).build())
             .transact_items(TransactWriteItem::builder().put(archived).build());
+        if let Some(old) = number.checked_sub(KEPT_VERSIONS).filter(|old| *old > 0) {
+            let gone =
+                Delete::builder().table_name(&self.table).key("kind", s("config")).key("name", s(&version_name(old)));
+            if let Ok(gone) = gone.build() {
+                write = write.transact_items(TransactWriteItem::builder().delete(gone).build());
+            }
+        }
+        if let Some(with) = with {
+            write = write.transact_items(with);
+        }
         match write.send().await {
-            Ok(_) => Ok(number),
+            Ok(_) => {
+                // Who changed it sees it at once.
+                self.renew().await;
+                Ok(number)
+            }
             Err(SdkError::ServiceError(context)) if context.err().is_transaction_canceled_exception() => {
                 Err(RegistryError::Raced)
             }
             Err(error) => Err(RegistryError::Table(explain(&error))),
         }
     }
+}
+
+fn packed(config: &Config) -> Result<Packed, RegistryError> {
+    let packed = Packed::pack(&config.to_json());
+    if packed.bytes.len() > MAX_PACKED_BYTES {
+        return Err(RegistryError::TooLarge { bytes: packed.bytes.len() });
+    }
+    Ok(packed)
 }
 
 fn version_name(number: u64) -> String {

@@ -8,6 +8,7 @@ mod classify;
 mod credentials;
 mod elsewhere;
 mod excerpt;
+mod form;
 mod forward;
 mod graphql;
 mod pages;

@@ -146,6 +146,15 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_a_form_where_the_tool_says_so() {
+        let tool = "method = \"POST\"\neffect = \"unsafe\"\nheaders = { content-type = \"application/x-www-form-urlencoded\" }";
+        let form = plan(tool, &json!({"id": "a", "items": [{"price": "p"}]})).expect("a plan");
+        assert_eq!(form.body.as_deref(), Some("id=a&items%5B0%5D%5Bprice%5D=p"));
+        let list = plan(&format!("{tool}\nbody = '[.id]'"), &json!({"id": "a"}));
+        assert!(list.expect_err("no form").message.contains("object"));
+    }
+
+    #[test]
     fn a_request_says_its_trace_unless_the_tool_does_or_does_not_want_it() {
         let said = |more: &str| {
             let plan = plan(&format!("method = \"GET\"\n{more}"), &json!({"id": 1})).expect("a plan");

@@ -1,6 +1,7 @@
 //! A tool's request: what its declaration makes of an input, and what its secrets add to that.
 
 use crate::credentials::{Credentials, required};
+use crate::form;
 use crate::sign::{signature, timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -78,6 +79,9 @@ impl Prepared {
             (false, Effect::Read | Effect::Idempotent | Effect::Keyed) => Via::Shared,
         };
         let headers = headers(tool, input, body.is_some(), sender)?;
+        if form::is_form(&headers) && body.as_ref().is_some_and(|body| !body.is_object()) {
+            return Err(invalid("body: a form is made of an object".to_owned()));
+        }
         Ok(Prepared { via, method, url, headers, body, id: sender.task.to_owned() })
     }
 
@@ -96,7 +100,10 @@ impl Prepared {
             method: self.method.clone(),
             url: self.url.clone(),
             headers: self.headers.clone(),
-            body: self.body.as_ref().map(|body| body.to_string().into_bytes()),
+            body: self.body.as_ref().map(|body| match form::is_form(&self.headers) {
+                true => form::encode(body),
+                false => body.to_string().into_bytes(),
+            }),
             signature: None,
         };
         if let Some(auth) = &tool.tool().auth {

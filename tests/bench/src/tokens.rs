@@ -281,7 +281,6 @@ impl Bench {
         let settings = Settings {
             registry_table: self.services.stack.registry_table.to_owned(),
             secret_prefix: self.services.stack.secret_prefix.to_owned(),
-            public_url: String::new(),
         };
         let tables = aws_sdk_dynamodb::Client::new(&config);
         Ok(Connections::new(tables, aws_sdk_secretsmanager::Client::new(&config), settings))

@@ -6,8 +6,8 @@ use crate::problem::{Code, Field, Problem};
 use crate::state::Api;
 use axum::http::{Method, header};
 use clawbridge_access::Wish;
-use clawbridge_config::{Config, Diagnostic, Severity, check};
-use clawbridge_registry::RegistryError;
+use clawbridge_config::{Config, Diagnostic, Severity, check, differences};
+use clawbridge_registry::{KEPT_VERSIONS, RegistryError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,6 +21,19 @@ const VERSIONS: &[Param] = &[
         name: "before",
         kind: Kind::Number { min: 1, max: 99_999_999, default: None },
         says: "Only versions before this one: `next_before` of the page before.",
+    },
+];
+
+const DIFF: &[Param] = &[
+    Param {
+        name: "from",
+        kind: Kind::Number { min: 1, max: 99_999_999, default: None },
+        says: "The earlier version [default: the one before `to`].",
+    },
+    Param {
+        name: "to",
+        kind: Kind::Number { min: 1, max: 99_999_999, default: None },
+        says: "The later version [default: the one in use].",
     },
 ];
 
@@ -71,6 +84,25 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         )
         .query(VERSIONS),
         Endpoint::new(
+            Method::GET,
+            "/api/v1/config/versions/{version}",
+            "getConfigVersion",
+            "Show a version. The latest hundred are kept.",
+            Needs::Wish(Wish::Look),
+            &[(200, "Config")],
+            |api, call| Box::pin(version(api, call)),
+        ),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/config/diff",
+            "diffConfig",
+            "What differs between two versions.",
+            Needs::Wish(Wish::Look),
+            &[(200, "ConfigDiff")],
+            |api, call| Box::pin(diff(api, call)),
+        )
+        .query(DIFF),
+        Endpoint::new(
             Method::POST,
             "/api/v1/config/rollback",
             "rollbackConfig",
@@ -99,7 +131,7 @@ async fn show(api: &Api, _call: &Call) -> Result<Reply, Problem> {
 }
 
 /// The version that is to be replaced: the one in use, which must be the one that the caller names, if they do.
-fn seen(call: &Call, in_use: u64) -> Result<u64, Problem> {
+pub(super) fn seen(call: &Call, in_use: u64) -> Result<u64, Problem> {
     match call.if_match.as_deref() {
         None | Some("*") => Ok(in_use),
         Some(wanted) if wanted.split(',').any(|one| one.trim() == etag(in_use)) => Ok(in_use),
@@ -107,7 +139,7 @@ fn seen(call: &Call, in_use: u64) -> Result<u64, Problem> {
     }
 }
 
-fn precondition(in_use: u64) -> Problem {
+pub(super) fn precondition(in_use: u64) -> Problem {
     let message = format!(
         "the configuration in use is another than If-Match names: {}; look at it and change it again",
         etag(in_use)
@@ -188,6 +220,36 @@ async fn versions(api: &Api, call: &Call) -> Result<Reply, Problem> {
     let versions: Vec<Value> =
         found.iter().map(|(number, at)| json!({"version": number, "applied_at": at.rfc3339()})).collect();
     Ok(Reply::ok(json!({"versions": versions, "next_before": next})))
+}
+
+async fn version(api: &Api, call: &Call) -> Result<Reply, Problem> {
+    // What is no number is the number of no version.
+    let number = call.param("version").parse::<u64>().ok().filter(|number| (1..=99_999_999).contains(number));
+    let number = number.ok_or_else(|| Problem::not_found("version"))?;
+    Ok(Reply::ok(json!({"version": number, "config": kept(api, number).await?})))
+}
+
+/// A version's document. Before the first there was an empty one.
+async fn kept(api: &Api, number: u64) -> Result<Value, Problem> {
+    if number == 0 {
+        return parsed(&Config::default().to_json());
+    }
+    let document = api.registry.version(number).await?;
+    let message = format!("there is no version {number}; the latest {KEPT_VERSIONS} are kept");
+    parsed(&document.ok_or_else(|| Problem::new(Code::NotFound, message))?)
+}
+
+async fn diff(api: &Api, call: &Call) -> Result<Reply, Problem> {
+    let (to, after) = match call.text("to").and_then(|text| text.parse().ok()) {
+        Some(number) => (number, kept(api, number).await?),
+        None => {
+            let (number, document) = api.registry.latest().await?;
+            (number, parsed(&document)?)
+        }
+    };
+    let from = call.text("from").and_then(|text| text.parse().ok()).unwrap_or(to.saturating_sub(1));
+    let before = kept(api, from).await?;
+    Ok(Reply::ok(json!({"from": from, "to": to, "differences": differences(&before, &after)})))
 }
 
 #[derive(Deserialize)]

@@ -1,8 +1,10 @@
 //! The endpoints, a file for each subject. A new subject is a file with `endpoints()`, a line here and its schemas.
 
 mod config;
+mod connections;
 mod deliveries;
 mod events;
+mod skills;
 mod status;
 pub(crate) mod tasks;
 mod tokens;
@@ -19,6 +21,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         tools::endpoints(),
         events::endpoints(),
         config::endpoints(),
+        connections::endpoints(),
+        skills::endpoints(),
         tokens::endpoints(),
         webhooks::endpoints(),
         deliveries::endpoints(),

@@ -9,6 +9,8 @@ use axum::http::Method;
 use clawbridge_access::Wish;
 use clawbridge_config::CompiledTool;
 use clawbridge_queue::Priority;
+use clawbridge_registry::Installed;
+use clawbridge_skills::{Kind as MemberKind, tool_of};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -58,7 +60,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             Method::POST,
             "/api/v1/skill/invoke",
             "invokeSkill",
-            "Have an action carried out and wait for it: the tool of that name with the payload as its input.",
+            "Have an action carried out and wait for it: a tool, or SKILL.TOOL of an installed skill, with the payload as its input.",
             CALL,
             &[(200, "TaskResult"), (202, "Task")],
             |api, call| Box::pin(skill(api, call)),
@@ -107,7 +109,21 @@ struct Skill {
 
 async fn skill(api: &Api, call: &Call) -> Result<Reply, Problem> {
     let Skill { action, payload } = call.body()?;
-    now(api, call, &action, payload).await
+    // No tool's name has a dot.
+    let Some((skill, tool)) = action.split_once('.') else { return now(api, call, &action, payload).await };
+    let tool = tool_of(skill, tool);
+    // Who may not call it learns nothing about what is installed.
+    if !call.may(Wish::Call(&tool)) {
+        return Err(Problem::forbidden(&format!("execute, or tool:{tool}")));
+    }
+    let installed = api.registry.skill(skill).await?;
+    let has_it = |one: &Installed| {
+        one.record.members.iter().any(|member| member.kind == MemberKind::Tool && member.name == tool)
+    };
+    if !installed.as_ref().is_some_and(has_it) {
+        return Err(Problem::not_found("action of an installed skill"));
+    }
+    now(api, call, &tool, payload).await
 }
 
 async fn now(api: &Api, call: &Call, tool: &str, input: Option<Value>) -> Result<Reply, Problem> {

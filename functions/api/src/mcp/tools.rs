@@ -77,6 +77,7 @@ pub(super) async fn call(asked: &Asked, caller: &Caller, mut params: Value) -> R
         media: String::new(),
         key,
         if_match: None,
+        host: asked.host.clone(),
         trace: asked.trace,
         now: asked.now,
     };

@@ -137,6 +137,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         limits_table: stack.limits_table.clone(),
         rate: args.api_burst.and_then(|burst| args.api_rate.with_burst(burst)).unwrap_or(args.api_rate),
         secret_prefix: stack.secret_prefix.clone(),
+        public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()),
     };
     let api = ApiFunction::new(&environment, api).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
     if let State::Dir(dir) = &state {

@@ -2,10 +2,9 @@
 
 use crate::dev::show::Show;
 use crate::failure::Failure;
-use crate::operator::config::summary;
+use crate::operator::config::{put, summary};
 use crate::random::signing_secret;
 use crate::stack::Stack;
-use clawbridge_clock::Timestamp;
 use clawbridge_config::{Config, Severity, check};
 use clawbridge_journal::Level;
 use clawbridge_local_aws::LocalAws;
@@ -63,11 +62,7 @@ impl BridgeToml {
         let Some(config) = config.filter(|_| errors == 0) else {
             return Err(Failure::negative("CONFIG_INVALID", format!("{shown} has {errors} errors")));
         };
-        let version = self
-            .registry
-            .apply(&config, Timestamp::now())
-            .await
-            .map_err(|error| Failure::new("CONFIG_NOT_APPLIED", error.to_string()))?;
+        let version = put(&self.registry, &config).await?;
         let sources_made = self.make_sources(&config)?;
         let summary = Some(format!("{shown} (version {version}: {})", summary(&config)));
         Ok(Applied { version, summary, sources_made })

@@ -1,28 +1,16 @@
 //! `connections list|show|test|refresh|revoke`.
 
-use super::accounts::{Accounts, PATIENCE, connect_again, misfit, name, not_connected, refused, unusable, when};
+use super::accounts::{Accounts, PATIENCE, connect_again, misfit, name, refused, unusable, when};
 use super::print_json;
 use super::table;
 use crate::cli::{ConnectionsCommand, Global};
 use crate::failure::Failure;
 use crate::out::say;
 use clawbridge_clock::Timestamp;
-use clawbridge_config::{Provider, Revocation};
 use clawbridge_connections::record::{Record, Status};
-use clawbridge_connections::{AccessToken, ConnectionName, Server};
-use clawbridge_oauth::{DpopKey, Refused, TokenKind, TokenSet, nonce, scopes};
-use clawbridge_outbound::{Received, Request};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
-use ring::rand::SystemRandom;
+use clawbridge_connections::{ConnectionName, NotWithdrawn, Told, Untested};
+use clawbridge_oauth::{TokenKind, scopes};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
-
-/// How long an answer to a test may take.
-const LIMIT: Duration = Duration::from_secs(20);
-
-/// As much of it is read, bytes.
-const BOUND: usize = 64 * 1024;
 
 pub(crate) async fn run(global: &Global, command: ConnectionsCommand) -> Result<(), Failure> {
     let json = global.json;
@@ -65,7 +53,7 @@ async fn list(accounts: &Accounts, json: bool) -> Result<(), Failure> {
     let records = all(accounts).await?;
     let now = Timestamp::now();
     if json {
-        print_json(&records.iter().map(document).collect::<Vec<Value>>());
+        print_json(&records.iter().map(Record::view).collect::<Vec<Value>>());
     } else if records.is_empty() {
         say!("No account is connected; `clawbridge connect-account PROVIDER --account NAME` connects one.");
     } else {
@@ -89,35 +77,11 @@ fn expiry(record: &Record, now: Timestamp) -> String {
     }
 }
 
-fn document(record: &Record) -> Value {
-    let time = |at: Option<Timestamp>| at.map(Timestamp::rfc3339);
-    let error = record.last_error.as_ref().map(|error| json!({"code": error.code, "at": error.at.rfc3339()}));
-    json!({
-        "connection": record.name.to_string(),
-        "provider": record.name.provider(),
-        "account": record.name.account(),
-        "status": record.status.as_str(),
-        "generation": record.generation,
-        "scopes": record.scopes,
-        "asked_scopes": record.asked_scopes,
-        "token_expires_at": time(record.token_expires_at),
-        "obtained_at": time(record.obtained_at),
-        "connected_at": record.connected_at.rfc3339(),
-        "last_refresh_at": time(record.last_refresh_at),
-        "failures": record.failures,
-        "cool_until": time(record.cool_until),
-        "last_error": error,
-        "refreshing_until": time(record.lease.as_ref().map(|lease| lease.until)),
-        "kept": record.kept,
-        "parameters": record.parameters,
-    })
-}
-
 async fn show(accounts: &Accounts, name: &ConnectionName, json: bool) -> Result<(), Failure> {
     let record = accounts.record(name).await?;
     let set = if record.status == Status::Revoked { None } else { accounts.tokens(name).await? };
     if json {
-        let mut shown = document(&record);
+        let mut shown = record.view();
         shown["tokens"] = set.as_ref().map_or(Value::Null, |set| {
             json!({"generation": set.generation, "kind": set.kind, "refresh_token": set.refresh_token.is_some(),
                 "refresh_expires_at": set.refresh_expires_at.map(Timestamp::rfc3339)})
@@ -170,106 +134,40 @@ async fn show(accounts: &Accounts, name: &ConnectionName, json: bool) -> Result<
 }
 
 async fn test(accounts: &Accounts, name: &ConnectionName, json: bool) -> Result<(), Failure> {
-    let declared = accounts.declared(name.provider())?;
-    let left = |error| unusable(name, error);
-    let mut token = accounts.connections.token(&accounts.providers, name, PATIENCE).await.map_err(left)?;
-    let provider = declared.for_account(token.parameters()).map_err(|error| misfit(name.provider(), &error))?;
-    let Some(url) = &provider.test_url else {
-        return untested(accounts, name, &token, json).await;
-    };
-    let started = Instant::now();
-    let mut answer = ask(accounts, &provider, url, &token).await?;
-    if answer.status == 401
-        && let Some(other) =
-            accounts.connections.refused(&accounts.providers, name, &token, PATIENCE).await.map_err(left)?
-    {
-        token = other;
-        answer = ask(accounts, &provider, url, &token).await?;
-    }
-    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    // Slack's way to say no.
-    let says_no = serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body["ok"] == false);
-    let passed = (200..300).contains(&answer.status) && !says_no;
+    accounts.declared(name.provider())?;
+    let tested = accounts.connections.test(&accounts.providers, name, PATIENCE).await;
+    let tested = tested.map_err(|untested| match untested {
+        Untested::Unusable(error) => unusable(name, error),
+        Untested::Parameters(error) => misfit(name.provider(), &error),
+        Untested::Identity(error) => refused(name.provider(), &error),
+        Untested::NotSent(reason) => Failure::negative("TEST_NOT_SENT", reason),
+        Untested::NoAnswer(error) => Failure::new(error.code.as_str(), format!("{name}: {}", error.message)),
+    })?;
     let expires_at = accounts.record(name).await?.token_expires_at;
+    let Some(answer) = tested.answer else {
+        if json {
+            print_json(&json!({"connection": name.to_string(), "passed": null, "generation": tested.generation,
+                "token_expires_at": expires_at.map(Timestamp::rfc3339)}));
+        } else {
+            let until = expires_at.map_or_else(|| "nobody said until when".to_owned(), |at| format!("until {at}"));
+            say!("{name} has a token, {until}. It was not tried: {} has no test_url.", name.provider());
+        }
+        return Ok(());
+    };
     if json {
-        print_json(&json!({"connection": name.to_string(), "passed": passed, "url": url, "status": answer.status,
-            "ms": ms, "generation": token.generation(), "token_expires_at": expires_at.map(Timestamp::rfc3339)}));
+        print_json(
+            &json!({"connection": name.to_string(), "passed": answer.passed, "url": answer.url, "status": answer.status,
+            "ms": answer.ms, "generation": tested.generation, "token_expires_at": expires_at.map(Timestamp::rfc3339)}),
+        );
     } else {
         let until = expires_at.map(|at| format!("; the token expires {}", when(at, Timestamp::now())));
-        say!("{}  GET {url} in {ms} ms{}", answer.status, until.unwrap_or_default());
+        say!("{}  GET {} in {} ms{}", answer.status, answer.url, answer.ms, until.unwrap_or_default());
     }
-    if passed {
+    if answer.passed {
         return Ok(());
     }
-    let hint = match answer.status {
-        401 => "the API does not take the token, and a new one neither: is test_url of this provider?",
-        403 => "the API knows the token and refuses it this: a scope or the account's own permission is missing",
-        _ if says_no => "the answer says \"ok\": false",
-        _ => "is test_url right?",
-    };
-    Err(Failure::negative("TEST_FAILED", format!("{name}: GET {url} answered {}; {hint}", answer.status)))
-}
-
-/// There is nothing to ask, so it is told what is known.
-async fn untested(accounts: &Accounts, name: &ConnectionName, token: &AccessToken, json: bool) -> Result<(), Failure> {
-    let expires_at = accounts.record(name).await?.token_expires_at;
-    if json {
-        print_json(&json!({"connection": name.to_string(), "passed": null, "generation": token.generation(),
-            "token_expires_at": expires_at.map(Timestamp::rfc3339)}));
-    } else {
-        let until = expires_at.map_or_else(|| "nobody said until when".to_owned(), |at| format!("until {at}"));
-        say!("{name} has a token, {until}. It was not tried: {} has no test_url.", name.provider());
-    }
-    Ok(())
-}
-
-/// GET with the token, twice where the API wants a nonce in the proof (RFC 9449, section 9).
-async fn ask(accounts: &Accounts, provider: &Provider, url: &str, token: &AccessToken) -> Result<Received, Failure> {
-    let wanted = match get(accounts, provider, url, token, None).await? {
-        answer if answer.status == 401 && token.kind() == TokenKind::Dpop => {
-            let header = answer.headers.get("dpop-nonce").and_then(|value| value.to_str().ok());
-            match header.and_then(nonce) {
-                Some(nonce) => nonce,
-                None => return Ok(answer),
-            }
-        }
-        answer => return Ok(answer),
-    };
-    get(accounts, provider, url, token, Some(&wanted)).await
-}
-
-async fn get(
-    accounts: &Accounts,
-    provider: &Provider,
-    url: &str,
-    token: &AccessToken,
-    nonce: Option<&str>,
-) -> Result<Received, Failure> {
-    let unsendable = |what: &str| Failure::negative("TEST_NOT_SENT", format!("{url}: {what}"));
-    let mut headers = HeaderMap::new();
-    let mut put = |name: HeaderName, value: String| {
-        let mut value = HeaderValue::from_str(&value).map_err(|_| unsendable("no header can carry the token"))?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-        Ok::<(), Failure>(())
-    };
-    match token.kind() {
-        TokenKind::Bearer => put(AUTHORIZATION, format!("Bearer {}", token.value()))?,
-        TokenKind::Dpop => {
-            let random = SystemRandom::new();
-            let key = DpopKey::read(token.dpop_key().unwrap_or_default(), &random);
-            let proof =
-                key.and_then(|key| key.proof("GET", url, Some(token.value()), nonce, Timestamp::now(), &random));
-            put(HeaderName::from_static("dpop"), proof.map_err(|error| unsendable(&error.to_string()))?)?;
-            put(AUTHORIZATION, format!("DPoP {}", token.value()))?;
-        }
-    }
-    let identity = accounts.identity(provider).await?;
-    let target = Url::parse(url).map_err(|_| unsendable("it is no URL"))?;
-    let request = Request { method: Method::GET, url: target, headers, body: None };
-    let identity = provider.tls.as_ref().map(|tls| (tls, &identity));
-    let answer = accounts.outbound().exchange(request, identity, LIMIT, BOUND).await;
-    answer.map_err(|error| Failure::new(error.code.as_str(), format!("{url}: {}", error.message)))
+    let message = format!("{name}: GET {} answered {}; {}", answer.url, answer.status, answer.hint());
+    Err(Failure::negative("TEST_FAILED", message))
 }
 
 async fn refresh(accounts: &Accounts, name: &ConnectionName, json: bool) -> Result<(), Failure> {
@@ -288,16 +186,6 @@ async fn refresh(accounts: &Accounts, name: &ConnectionName, json: bool) -> Resu
     Ok(())
 }
 
-/// What the provider was told.
-enum Told {
-    /// It has revoked the tokens.
-    Revoked,
-    /// It has no way: a person does it there.
-    ByHand,
-    /// There was nothing to revoke.
-    Nothing,
-}
-
 async fn revoke(
     accounts: &Accounts,
     name: &ConnectionName,
@@ -305,24 +193,25 @@ async fn revoke(
     forget: bool,
     json: bool,
 ) -> Result<(), Failure> {
-    let record = accounts.record(name).await?;
-    let set = match accounts.tokens(name).await {
-        // Nobody can read them, so nobody can have them revoked.
-        Err(failure) if failure.code == "TOKEN_SET_UNREADABLE" && forget => None,
-        set => set?,
-    };
-    if record.status == Status::Revoked && set.is_none() {
-        return Err(not_connected(name));
-    }
+    accounts.record(name).await?;
     if !yes {
         confirm(name)?;
     }
-    let mut told = tell(accounts, name, set.as_ref(), forget).await?;
-    let last = accounts.connections.revoke(name).await.map_err(|error| unusable(name, error))?;
-    // A refresh came in between, and what it brought was revoked by nobody.
-    if let Some(last) = last.filter(|last| set.is_none_or(|set| set.generation < last.generation)) {
-        told = tell(accounts, name, Some(&last), true).await?;
-    }
+    let told = accounts.connections.withdraw(&accounts.providers, name, forget).await;
+    let told = told.map_err(|error| match error {
+        NotWithdrawn::Unusable(error) => unusable(name, error),
+        NotWithdrawn::Unreadable(reason) => {
+            Failure::negative("TOKEN_SET_UNREADABLE", format!("{reason}; {}", connect_again(name)))
+        }
+        NotWithdrawn::NotTold(error) => {
+            let failure = refused(name.provider(), &error);
+            let message = format!(
+                "{}; nothing was deleted. Try again, or give --forget, which deletes the tokens although they may stay good there",
+                failure.message
+            );
+            Failure { code: "PROVIDER_NOT_TOLD", message, exit: failure.exit }
+        }
+    })?;
     let title = accounts.providers.declared.get(name.provider()).map_or(name.provider(), |provider| &provider.title);
     if json {
         print_json(&json!({"revoked": true, "connection": name.to_string(),
@@ -351,51 +240,4 @@ fn confirm(name: &ConnectionName) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::negative("NOT_CONFIRMED", "nothing was done; --yes does it without asking"))
-}
-
-async fn tell(
-    accounts: &Accounts,
-    name: &ConnectionName,
-    set: Option<&TokenSet>,
-    forget: bool,
-) -> Result<Told, Failure> {
-    let Some(set) = set else { return Ok(Told::Nothing) };
-    let Some(declared) = accounts.providers.declared.get(name.provider()) else { return Ok(Told::ByHand) };
-    if declared.revocation == Revocation::Never {
-        return Ok(Told::ByHand);
-    }
-    let failure = match at_provider(accounts, name, declared, set).await {
-        Ok(true) => return Ok(Told::Revoked),
-        Ok(false) => return Ok(Told::ByHand),
-        Err(error) => refused(name.provider(), &error),
-    };
-    if forget {
-        eprintln!("{}", failure.message);
-        return Ok(Told::ByHand);
-    }
-    let message = format!(
-        "{}; nothing was deleted. Try again, or give --forget, which deletes the tokens although they may stay good there",
-        failure.message
-    );
-    Err(Failure { code: "PROVIDER_NOT_TOLD", message, exit: failure.exit })
-}
-
-/// `false`: the provider has no way.
-async fn at_provider(
-    accounts: &Accounts,
-    name: &ConnectionName,
-    declared: &Provider,
-    set: &TokenSet,
-) -> Result<bool, Refused> {
-    let (exchange, outbound) = (accounts.exchange(), accounts.outbound());
-    let mut server: Server = exchange.server(outbound, name.provider(), declared, &set.parameters).await?;
-    if server.endpoints.revoke().is_err() {
-        // Its metadata was not asked for, because nothing else was missing.
-        let Some(issuer) = server.endpoints.issuer.clone() else { return Ok(false) };
-        server.endpoints = server.endpoints.with(&exchange.metadata(outbound, &issuer).await?);
-        if server.endpoints.revoke().is_err() {
-            return Ok(false);
-        }
-    }
-    exchange.revoke(outbound, &server, set).await
 }

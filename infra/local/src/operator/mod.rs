@@ -15,6 +15,7 @@ mod proof;
 mod reach;
 pub(crate) mod secrets;
 pub(crate) mod send;
+pub(crate) mod skills;
 pub(crate) mod sources;
 mod submit;
 mod table;

@@ -74,7 +74,6 @@ impl Reached {
         let settings = Settings {
             registry_table: self.stack.registry_table.clone(),
             secret_prefix: self.stack.secret_prefix.clone(),
-            public_url: self.public_url().unwrap_or_default().to_owned(),
         };
         Connections::new(self.tables.clone(), self.secrets.clone(), settings)
     }

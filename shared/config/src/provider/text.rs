@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Code;
 use crate::header;
+use crate::names::{self, is_loopback};
 use crate::reader::{Fields, Found, Reader, nearest, short};
 use crate::template::{Field, Piece, UrlTemplate, pieces};
 
@@ -162,32 +163,9 @@ impl<'p> Templates<'p> {
     }
 }
 
-/// Whether the origin of an address, `http://127.0.0.1:8080`, is this machine.
-fn is_loopback(origin: &str) -> bool {
-    let host = origin.strip_prefix("http://").unwrap_or(origin);
-    let host = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
-    let host = host.unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-}
-
 /// Report what is not the name of a secret of providers.
 pub(super) fn secret_name(reader: &mut Reader<'_>, found: &Found<'_>) {
-    let name = found.value();
-    let is_name = |rest: &str| {
-        !rest.is_empty()
-            && name.len() <= 256
-            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte))
-    };
-    if header::looks_like_a_secret(name) {
-        let message = format!("{} is the name of a secret, and this looks like a secret itself", found.path);
-        reader.error(Code::SecretInConfig, &found.path, found.at, message).suggestion = Some(format!(
-            "put it in a secret called {SECRETS}NAME, and write that name here; it is public now, so replace it"
-        ));
-    } else if !name.strip_prefix(SECRETS).is_some_and(is_name) {
-        // Not repeated: somebody may have written the secret where its name belongs.
-        let message = format!("{} must be the name of a secret of providers: {SECRETS}NAME", found.path);
-        reader.error(Code::InvalidSecretName, &found.path, found.at, message);
-    }
+    names::secret(reader, found, SECRETS, "providers");
 }
 
 fn is_credential(name: &str, value: &str) -> bool {

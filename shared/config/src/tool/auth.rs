@@ -3,6 +3,7 @@
 use crate::diagnostic::Code;
 use crate::header;
 use crate::model::{Auth, Carrier, Credential};
+use crate::names::{self, is_loopback};
 use crate::reader::{Fields, Found, Reader};
 use crate::template::{ConnectionTemplate, UrlTemplate};
 use crate::tool::request::{Claims, Texts, header_name, parameter_once, secret_in, template_error};
@@ -147,36 +148,14 @@ pub(super) fn parameter_name(reader: &mut Reader<'_>, found: &Found<'_>) {
 
 /// Report what is not the name of a secret that tools can read.
 pub(crate) fn secret_name(reader: &mut Reader<'_>, found: &Found<'_>) {
-    let name = found.value();
-    let is_name = |rest: &str| {
-        !rest.is_empty()
-            && name.len() <= 256
-            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte))
-    };
-    if header::looks_like_a_secret(name) {
-        let message = format!("{} is the name of a secret, and this looks like a secret itself", found.path);
-        reader.error(Code::SecretInConfig, &found.path, found.at, message).suggestion = Some(format!(
-            "put it in a secret called {SECRETS}NAME, and write that name here; it is public now, so replace it"
-        ));
-    } else if !name.strip_prefix(SECRETS).is_some_and(is_name) {
-        // Not repeated: somebody may have written the secret where its name belongs.
-        let message = format!("{} must be the name of a secret of tools: {SECRETS}NAME", found.path);
-        reader.error(Code::InvalidSecretName, &found.path, found.at, message);
-    }
+    names::secret(reader, found, SECRETS, "tools");
 }
 
 /// Warn of a secret that is sent without encryption.
 pub(crate) fn insecure(reader: &mut Reader<'_>, found: &Found<'_>, url: &UrlTemplate, whose: &str) {
-    if !url.origin().starts_with("http:") || is_local(url.origin()) {
+    if !url.origin().starts_with("http:") || is_loopback(url.origin()) {
         return;
     }
     let message = format!("{whose} sends its secret without encryption");
     reader.warning(Code::InsecureUrl, &found.path, found.at, message).suggestion = Some("use https".to_owned());
-}
-
-fn is_local(origin: &str) -> bool {
-    let host = origin.strip_prefix("http://").unwrap_or(origin);
-    let host = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
-    let host = host.unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }

@@ -71,11 +71,7 @@ impl Stack {
         let config = sdk_config(&Environment::local(&self.url)).unwrap();
         let tables = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(calls.clone()).build();
         let secrets = aws_sdk_secretsmanager::config::Builder::from(&config).interceptor(calls.clone()).build();
-        let settings = Settings {
-            registry_table: TABLE.to_owned(),
-            secret_prefix: "clawbridge".to_owned(),
-            public_url: String::new(),
-        };
+        let settings = Settings { registry_table: TABLE.to_owned(), secret_prefix: "clawbridge".to_owned() };
         let connections = Connections::new(
             aws_sdk_dynamodb::Client::from_conf(tables),
             aws_sdk_secretsmanager::Client::from_conf(secrets),
