@@ -24,6 +24,11 @@ async fn an_answer_is_streamed_from_the_agent_to_the_user_and_turns_of_a_connect
             assert_eq!(user.next().await["type"], "response.created");
         }
     }
+    // Those that wait are told so, before the first is answered.
+    let mut frames = Vec::new();
+    while frames.iter().filter(|frame: &&Value| frame["type"] == "response.queued").count() < 2 {
+        frames.push(user.next().await);
+    }
     let mut asked = Vec::new();
     for number in 0..3 {
         let turn = claw.turn().await;
@@ -33,9 +38,7 @@ async fn an_answer_is_streamed_from_the_agent_to_the_user_and_turns_of_a_connect
     assert_eq!(asked[0], "one");
     asked.sort_unstable();
     assert_eq!(asked, ["one", "three", "two"]);
-    // The events of the turns that wait come between those of the first, each numbered for itself.
-    let mut frames = Vec::new();
-    while frames.iter().filter(|frame: &&Value| frame["type"] == "response.completed").count() < 3 {
+    while frames.iter().filter(|frame| frame["type"] == "response.completed").count() < 3 {
         frames.push(user.next().await);
     }
     let texts: Vec<&str> = frames
@@ -44,8 +47,6 @@ async fn an_answer_is_streamed_from_the_agent_to_the_user_and_turns_of_a_connect
         .map(|frame| frame["response"]["output"][0]["content"][0]["text"].as_str().expect("text"))
         .collect();
     assert_eq!(texts, ["answer 0", "answer 1", "answer 2"]);
-    let waited = frames.iter().filter(|frame| frame["type"] == "response.queued").count();
-    assert_eq!(waited, 2, "{frames:#?}");
 }
 
 #[tokio::test]
@@ -347,7 +348,6 @@ async fn what_is_no_request_gets_an_error_with_a_code_and_ends_nothing() {
     let mut claw = Socket::bridge_v1(&bridge, &keys, "i", json!([])).await;
     let mut user = Socket::user(&bridge, &token).await;
     let deep = format!(r#"{{"type":"response.create","x":{}}}"#, "[".repeat(1000));
-    let large = json!({"type": "response.create", "model": "main", "input": "x".repeat(122_000)}).to_string();
     for (frame, code) in [
         ("not JSON", "invalid_json"),
         ("[1]", "invalid_json"),
@@ -359,8 +359,6 @@ async fn what_is_no_request_gets_an_error_with_a_code_and_ends_nothing() {
         user.text(frame).await;
         assert_eq!(user.next().await["error"]["code"], code, "{}", &frame[..frame.len().min(80)]);
     }
-    // In frames of 32 KB, as API Gateway wants them.
-    drop(large);
     for frame in ["garbage", r#"{"bridge":1,"type":"party"}"#, r#"{"bridge":2,"type":"beat"}"#, &deep] {
         claw.text(frame).await;
     }

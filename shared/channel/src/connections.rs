@@ -138,7 +138,7 @@ impl Channel {
     /// A bucket of this process, ahead of the table's: who floods costs no table calls, and agents none for their frames at all.
     fn local_bucket(&self, connection: &str, role: &Role, now: Timestamp) -> Admission {
         let rule = match role {
-            Role::User(_) => bucket::Rule { burst: bucket::USER.burst * 2, ..bucket::USER },
+            Role::User(_) => bucket::USER,
             Role::Agent { .. } => bucket::AGENT,
         };
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);

@@ -174,7 +174,7 @@ impl Channel {
         };
         let opened_at = found.document.opened_at;
         if !self.gateway.is_there(id).await? {
-            return self.closed(id).await;
+            return Ok(());
         }
         if !is_too_old(opened_at, now) {
             return again(now.until(opened_at.plus(MAX_CONNECTION_AGE))).await;
