@@ -8,6 +8,7 @@ mod bodies;
 mod bounds;
 mod catch_up;
 mod certificates;
+mod channel;
 mod config_api;
 mod connected;
 mod connections;

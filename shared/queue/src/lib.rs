@@ -13,7 +13,7 @@ mod split;
 pub use bridge_event::BridgeEvent;
 pub use connection_event::{ConnectionChange, ConnectionEvent};
 pub use message::{
-    AnswerMessage, Body, CatchUpMessage, ConnectionMessage, ConnectionWish, Decision, EventMessage,
+    AnswerMessage, Body, CatchUpMessage, ChannelMessage, ConnectionMessage, ConnectionWish, Decision, EventMessage,
     MAX_INTERACTIVE_DELAY, Message, MessageError, PartMessage, Priority, RedeliverMessage, ReplayMessage, Settlement,
     SourceSecretMessage, SubmitMessage, TaskMessage,
 };

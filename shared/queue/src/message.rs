@@ -40,6 +40,8 @@ pub enum Message {
     CatchUp(CatchUpMessage),
     /// Somebody wants something done about an account.
     Connection(ConnectionMessage),
+    /// The channel looks after something of its own.
+    Channel(ChannelMessage),
 }
 
 /// A verified delivery on its way to the events table.
@@ -325,6 +327,30 @@ pub struct CatchUpMessage {
     pub source: Option<String>,
 }
 
+/// What the channel looks after, so that what a crash left undone is ended all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "lowercase")]
+pub enum ChannelMessage {
+    /// A response: is it still under way, is its agent still there, was everything sent and settled?
+    Look {
+        /// Response id.
+        response: String,
+        /// How often it was looked at before.
+        #[serde(default)]
+        looks: u32,
+    },
+    /// A user's connection: is it as old as connections get?
+    Connection {
+        /// API Gateway's id of it.
+        id: String,
+    },
+    /// An agent's connector that says nothing of its own has connected: is it there?
+    Connected {
+        /// API Gateway's id of the connection.
+        connection: String,
+    },
+}
+
 /// Why a message cannot be read. It goes to the dead-letter queue: nobody but the bridge writes to the queue.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
@@ -354,6 +380,7 @@ enum Written<'a> {
     #[serde(rename = "catch-up")]
     CatchUp(&'a CatchUpMessage),
     Connection(&'a ConnectionMessage),
+    Channel(&'a ChannelMessage),
 }
 
 #[derive(Deserialize)]
@@ -371,6 +398,7 @@ enum Read {
     #[serde(rename = "catch-up")]
     CatchUp(CatchUpMessage),
     Connection(ConnectionMessage),
+    Channel(ChannelMessage),
 }
 
 #[derive(Serialize)]
@@ -393,7 +421,10 @@ impl Message {
             Message::Task(task) => task.priority,
             Message::Submit(submit) => submit.priority,
             Message::Connection(_) => Priority::Interactive,
-            Message::Event(_)
+            // Somebody waits for the answer.
+            Message::Channel(ChannelMessage::Look { .. } | ChannelMessage::Connected { .. }) => Priority::Interactive,
+            Message::Channel(ChannelMessage::Connection { .. })
+            | Message::Event(_)
             | Message::Part(_)
             | Message::Replay(_)
             | Message::Answer(_)
@@ -419,6 +450,7 @@ impl Message {
             Message::CatchUp(catch_up) => Written::CatchUp(catch_up),
             Message::Redeliver(redeliver) => Written::Redeliver(redeliver),
             Message::Connection(wish) => Written::Connection(wish),
+            Message::Channel(channel) => Written::Channel(channel),
         };
         let text = serde_json::to_string(&Envelope { v: VERSION, message }).map_err(malformed)?;
         Ok(ascii(text))
@@ -444,6 +476,7 @@ impl Message {
             Read::CatchUp(catch_up) => Message::CatchUp(catch_up),
             Read::Redeliver(redeliver) => Message::Redeliver(redeliver),
             Read::Connection(wish) => Message::Connection(wish),
+            Read::Channel(channel) => Message::Channel(channel),
         })
     }
 }
@@ -587,6 +620,9 @@ mod tests {
                 provider: "crm".into(),
                 account: "main".into(),
             }),
+            Message::Channel(ChannelMessage::Look { response: "resp_1".into(), looks: 3 }),
+            Message::Channel(ChannelMessage::Connection { id: "XfGLwdPqtjMCFsg=".into() }),
+            Message::Channel(ChannelMessage::Connected { connection: "XfGLwdPqtjMCFsg=".into() }),
         ];
         for message in messages {
             let text = message.encode().expect("encode");

@@ -1,15 +1,17 @@
-//! The registry table: configuration versions, the skills that are in them (`skills`), the API's tokens (`tokens`), and who wants the
-//! bridge's events (`subscriptions`).
+//! The registry table: configuration versions, the skills that are in them (`skills`), the API's tokens (`tokens`), agents (`agents`), and
+//! who wants the bridge's events (`subscriptions`).
 //!
 //! `apply` puts a new version; functions look for it every few seconds and keep what they compiled. Key: `kind`, `name`. The item
 //! `config`/`current` holds the version in use; `config`/`v00000012` each one that was.
 
+mod agents;
 mod outcomes;
 mod skills;
 mod submissions;
 mod subscriptions;
 mod tokens;
 
+pub use agents::MAX_AGENTS;
 pub use skills::{Installed, SkillChange};
 pub use submissions::Submitted;
 pub use subscriptions::SubscriptionChange;
