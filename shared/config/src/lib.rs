@@ -7,6 +7,7 @@
 //!
 //! Pure: no clock, no network, no file.
 
+mod agent;
 mod catch_up;
 mod compiled;
 mod diagnostic;
@@ -35,9 +36,9 @@ pub use glob::Glob;
 pub use job::{CompiledJob, Every, Job, JobError, Progress, Within};
 pub use limit::{Circuit, CompiledLimit, Limit, Per, Rate, RetryBudget, Share, Span, ToolLimit};
 pub use model::{
-    Algorithm, Assertion, Auth, Carrier, CatchUp, ClientAuth, Config, Credential, Effect, Encoding, GithubLog, Grant,
-    IssuerCheck, Jwt, Limits, Method, Network, OnParked, PageKind, Pages, Provider, Revocation, Route, SecretEncoding,
-    Sign, TimestampUnit, Tls, TokenBody, Tool,
+    Agent, Algorithm, Assertion, Auth, Carrier, CatchUp, ClientAuth, Config, Credential, Effect, Encoding, GithubLog,
+    Grant, IssuerCheck, Jwt, Limits, Method, Network, OnParked, PageKind, Pages, Provider, Revocation, Route,
+    SecretEncoding, Sign, Target, TimestampUnit, Tls, TokenBody, Tool,
 };
 pub use provider::{Lifetime, ParameterError, Preset, presets};
 pub use schema::{MAX_VIOLATIONS, Schema, Violation};
