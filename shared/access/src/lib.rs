@@ -4,9 +4,14 @@
 //! [`Caller`] of it, who is asked for each thing whether [`Caller::may`].
 
 mod caller;
+mod pairing;
 mod scope;
 mod token;
 
 pub use caller::{Caller, Refused, TokenRecord, admit};
+pub use pairing::{
+    Gate, Guard, MAX_OPEN_PAIRINGS, PAIRING_LIFETIME, Pairing, PairingCode, PairingCodeError, PairingCodeHash,
+    PairingState, TooMany, is_pairing_name,
+};
 pub use scope::{Scope, ScopeError, Wish};
 pub use token::{Presented, Token, TokenError, TokenHash, is_token_name};

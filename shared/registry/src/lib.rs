@@ -3,9 +3,11 @@
 //! `apply` puts a new version; functions look for it every few seconds and keep what they compiled. Key: `kind`, `name`. The item
 //! `config`/`current` holds the version in use; `config`/`v00000012` each one that was.
 
+mod pairings;
 mod submissions;
 mod tokens;
 
+pub use pairings::Confirmation;
 pub use submissions::Submitted;
 pub use tokens::{MAX_TOKENS, USE_NOTED_EVERY};
 
