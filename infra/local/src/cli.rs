@@ -354,7 +354,7 @@ pub(crate) struct TokenCreateArgs {
     /// What it is called: letters, digits, - _ and .
     #[arg(long)]
     pub(crate) name: String,
-    /// What it is for: read, execute, admin, tool:NAME, source:NAME or agent:NAME; several times for several [default: admin].
+    /// What it is for: read, execute, admin, tool:NAME, source:NAME, agent:NAME or group:NAME; several times for several [default: admin].
     #[arg(long, value_name = "SCOPE")]
     pub(crate) scope: Vec<Scope>,
     /// The same as --scope tool:NAME.
