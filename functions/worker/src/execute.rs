@@ -1,11 +1,12 @@
 //! Carrying out the steps of a receipt: what they are, and in which order, is decided by [`clawbridge_tasks::receipt`].
 
 use crate::guard::{self, Report};
-use crate::{Loaded, Trouble, Worker, accounts, job};
+use crate::{Loaded, Trouble, Worker, accounts, agent, job};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{CompiledTool, CompiledVerify, Effect};
 use clawbridge_journal::{Decision, Entry, MAX_ANSWER_BYTES, Wire};
 use clawbridge_queue::{Decision as Wanted, Message, Priority, SubmitMessage, TaskMessage};
+use clawbridge_submit::agent_of;
 use clawbridge_tasks::machine::{Ask, Finding, Policy, SHORTEST_CALL, Verify, Wish, time_for_call};
 use clawbridge_tasks::receipt::{Answer, Call, Done, Note, Receipt, Step, What};
 use clawbridge_tasks::{By, Class, Code, NewTask, Origin, Record, State, StoreError, TaskError, task_id};
@@ -102,7 +103,10 @@ impl Worker {
                     done
                 }
                 Step::Look(record) => look(loaded, &record, deadline).await,
-                Step::Poll(record) => job::poll(loaded, &record, deadline.minus(RESERVE)).await,
+                Step::Poll(record) => match agent_of(&record.tool) {
+                    Some(agent) => self.poll_agent(loaded, agent, &record).await,
+                    None => job::poll(loaded, &record, deadline.minus(RESERVE)).await,
+                },
                 Step::Send { at, same } => {
                     let delay = Timestamp::now().until(at);
                     let next = if same { message.clone() } else { TaskMessage::due(&message.task) };
@@ -119,6 +123,7 @@ impl Worker {
                     Done::Woke
                 }
                 Step::Announce(record) => {
+                    self.let_go(&record).await?;
                     self.happened(loaded, &record).await?;
                     Done::Announced
                 }
@@ -138,6 +143,9 @@ impl Worker {
     ) -> (Done, Option<Report>, Option<Seen>) {
         let failed =
             |error: TaskError, ms: u64| Done::Called(Call { answer: Answer::Final(Err(error)), status: None, ms });
+        if let Some(agent) = agent_of(&record.tool) {
+            return (self.ask_agent(loaded, agent, record).await, None, None);
+        }
         let Some(tool) = loaded.config.tool(&record.tool) else {
             return (failed(unknown_tool(&record.tool), 0), None, None);
         };
@@ -233,6 +241,9 @@ fn finding(verify: &CompiledVerify, answer: &serde_json::Value, record: &Record)
 }
 
 pub(crate) fn policy_of(loaded: &Loaded, tool: &str) -> Policy {
+    if agent_of(tool).is_some() {
+        return agent::POLICY;
+    }
     loaded.config.tool(tool).map_or(Policy::UNKNOWN_TOOL, policy)
 }
 

@@ -9,12 +9,16 @@ use clawbridge_clock::Timestamp;
 use clawbridge_journal::Entry;
 use clawbridge_packed::Packed;
 use clawbridge_queue::{BRIDGE_SOURCE, Body, EventMessage, event_messages};
+use clawbridge_submit::agent_of;
 use clawbridge_tasks::{Origin, Record, State};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A result larger than this is looked up by the task's id instead of travelling with the event, bytes of JSON.
 const MAX_RESULT_BYTES: usize = 64 * 1024;
+
+/// What the event of an agent's task repeats of the prompt, bytes.
+const MAX_PROMPT_BYTES: usize = 1000;
 
 impl Worker {
     /// Makes the event of a task that has ended, if some route wants it.
@@ -56,7 +60,7 @@ impl Worker {
     }
 }
 
-/// `{event, timestamp, data: {task_id, status, tool, event_id, attempts, duration_ms, result | error}}`.
+/// `{event, timestamp, data: {task_id, status, tool, event_id, attempts, duration_ms, result | error}}`; with `prompt` where an agent was asked.
 fn body(event_type: &str, record: &Record) -> Value {
     let result = record.result.as_ref().filter(|result| result.to_string().len() <= MAX_RESULT_BYTES);
     let error = record
@@ -64,7 +68,7 @@ fn body(event_type: &str, record: &Record) -> Value {
         .as_ref()
         .map(|error| json!({"code": error.code, "message": error.message, "status": error.status}));
     let status = if record.state == State::Succeeded { "completed" } else { record.state.as_str() };
-    json!({
+    let mut body = json!({
         "event": event_type,
         "timestamp": record.updated_at.rfc3339(),
         "data": {
@@ -77,5 +81,11 @@ fn body(event_type: &str, record: &Record) -> Value {
             "result": result,
             "error": error,
         }
-    })
+    });
+    if agent_of(&record.tool).is_some()
+        && let Some(prompt) = record.input.as_str().or_else(|| record.input["prompt"].as_str())
+    {
+        body["data"]["prompt"] = json!(clawbridge_journal::shortened(prompt, MAX_PROMPT_BYTES));
+    }
+    body
 }

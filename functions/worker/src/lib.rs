@@ -5,6 +5,7 @@
 //! dead-letter queue. Never a sleep: what must wait goes back to the queue with a delay.
 
 mod accounts;
+mod agent;
 mod batch;
 mod catch_up;
 mod execute;
@@ -17,6 +18,7 @@ mod route;
 pub use batch::{Batch, BatchAnswer};
 
 use clawbridge_aws::{AwsError, Environment, sdk_config};
+use clawbridge_channel::{Channel, ChannelError};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::Compiled;
 use clawbridge_connections::Connections;
@@ -47,6 +49,10 @@ pub struct Settings {
     pub registry_table: String,
     /// `LIMITS_TABLE`.
     pub limits_table: String,
+    /// `CHANNEL_TABLE`.
+    pub channel_table: String,
+    /// `CHANNEL_ENDPOINT`: where API Gateway's management API of the WebSocket stage is, `https://ID.execute-api.REGION.amazonaws.com/STAGE`.
+    pub channel_endpoint: String,
     /// `BRIDGE_URL`: where `bridge:` addresses of tools lead; empty if nowhere.
     pub bridge_url: String,
     /// `PUBLIC_URL`: where upstreams can reach the bridge, to answer later; else `BRIDGE_URL`.
@@ -68,6 +74,7 @@ pub struct Worker {
     limits: Limits,
     secrets: Secrets,
     connections: Connections,
+    channel: Channel,
     queues: Queues,
     deployment: Deployment,
     public_url: Arc<str>,
@@ -103,6 +110,8 @@ pub(crate) enum Trouble {
     Queue(#[from] SendError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     #[error("{0}")]
     Other(String),
 }
@@ -115,6 +124,7 @@ impl Trouble {
             Trouble::Tasks(_) => "TASKS_UNAVAILABLE",
             Trouble::Queue(_) => "QUEUE_UNAVAILABLE",
             Trouble::Registry(_) => "CONFIG_UNAVAILABLE",
+            Trouble::Channel(error) => error.code(),
             Trouble::Other(_) => "BRIDGE_FAILED",
         }
     }
@@ -136,6 +146,8 @@ impl Worker {
             tasks_table: need("TASKS_TABLE")?,
             registry_table: need("REGISTRY_TABLE")?,
             limits_table: need("LIMITS_TABLE")?,
+            channel_table: need("CHANNEL_TABLE")?,
+            channel_endpoint: need("CHANNEL_ENDPOINT")?,
             bridge_url: read("BRIDGE_URL").unwrap_or_default(),
             metrics_namespace: read("METRICS_NAMESPACE"),
             public_url: read("PUBLIC_URL").or_else(|| read("BRIDGE_URL")).unwrap_or_default(),
@@ -156,7 +168,13 @@ impl Worker {
         let config = sdk_config(environment)?;
         let tables = aws_sdk_dynamodb::Client::new(&config);
         let secrets = aws_sdk_secretsmanager::Client::new(&config);
+        let queues = Queues::new(aws_sdk_sqs::Client::new(&config), settings.queue_url, settings.interactive_queue_url);
+        let gateway =
+            aws_sdk_apigatewaymanagement::config::Builder::from(&config).endpoint_url(settings.channel_endpoint);
+        let gateway = aws_sdk_apigatewaymanagement::Client::from_conf(gateway.build());
+        let channel = clawbridge_channel::Settings { table: settings.channel_table };
         Ok(Worker {
+            channel: Channel::new(tables.clone(), queues.clone(), gateway, channel),
             events: Events::new(tables.clone(), settings.events_table),
             tasks: Tasks::new(tables.clone(), settings.tasks_table),
             limits: Limits::new(&tables, settings.limits_table, format!("{:032x}", fastrand::u128(..))),
@@ -171,7 +189,7 @@ impl Worker {
             ),
             registry: Registry::new(tables, settings.registry_table),
             secrets: Secrets::new(secrets, ages()),
-            queues: Queues::new(aws_sdk_sqs::Client::new(&config), settings.queue_url, settings.interactive_queue_url),
+            queues,
             deployment: Deployment {
                 bridge_url: settings.bridge_url.into(),
                 secret_prefix: settings.secret_prefix.into(),
@@ -217,6 +235,7 @@ impl Worker {
             Message::Task(task) => self.task(&task, deadline).await,
             Message::Answer(answer) => self.answered(&answer, deadline).await,
             Message::Submit(submit) => self.submitted(submit, deadline).await,
+            Message::Channel(message) => Ok(self.channel.handle(&message, Timestamp::now()).await?),
             Message::SourceSecret(message) => self.learn(&message).await,
             Message::CatchUp(message) => {
                 self.catch_up(&message, deadline).await;
