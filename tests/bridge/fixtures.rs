@@ -140,6 +140,8 @@ fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
         events_table: "clawbridge-events".into(),
         tasks_table: "clawbridge-tasks".into(),
         limits_table: "clawbridge-limits".into(),
+        channel_table: "clawbridge-channel".into(),
+        channel_endpoint: String::new(),
         registry_table: "clawbridge-registry".into(),
         bridge_url: bridge.private.clone(),
         metrics_namespace: None,

@@ -146,6 +146,8 @@ fn worker(bridge: &Bridge) -> Worker {
         events_table: "clawbridge-events".into(),
         tasks_table: "clawbridge-tasks".into(),
         limits_table: "clawbridge-limits".into(),
+        channel_table: "clawbridge-channel".into(),
+        channel_endpoint: String::new(),
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),
         metrics_namespace: None,

@@ -290,6 +290,8 @@ async fn an_order_costs_seven_calls_of_tables_and_queue_and_no_order_costs_none(
         events_table: "clawbridge-events".into(),
         tasks_table: "clawbridge-tasks".into(),
         limits_table: "clawbridge-limits".into(),
+        channel_table: "clawbridge-channel".into(),
+        channel_endpoint: String::new(),
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),
         metrics_namespace: None,

@@ -167,6 +167,7 @@ async fn carry_out(
         media,
         key,
         if_match: text(&header::IF_MATCH),
+        authorization: text(&header::AUTHORIZATION),
         trace: asked.trace,
         now,
     };

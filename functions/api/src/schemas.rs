@@ -1,5 +1,7 @@
 //! The schemas of bodies and answers: requests are checked with them, and the OpenAPI document has them.
 
+mod agents;
+
 use serde_json::{Value, json};
 
 /// By name. `Anything` is any JSON.
@@ -12,12 +14,6 @@ pub(crate) fn schemas() -> Value {
     let name = || json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9._-]+$"});
     let status =
         json!({"enum": ["queued", "running", "waiting", "unknown", "completed", "failed", "parked", "cancelled"]});
-    let closed = |properties: Value, required: &[&str]| json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
-    let list = |key: &str, item: &str, more: Value| {
-        let mut properties = more;
-        properties[key] = json!({"type": "array", "items": reference(item)});
-        closed(properties, &[key])
-    };
     let error = json!({"type": ["object", "null"], "properties": {"code": text(), "message": text(), "status": {"type": ["integer", "null"]}},
         "required": ["code", "message"], "additionalProperties": false});
     let field =
@@ -30,7 +26,7 @@ pub(crate) fn schemas() -> Value {
     let mut new_token = token.clone();
     new_token["token"] = text();
     let names: &[&str] = &["name", "scopes", "created_at", "expires_at", "last_used_at"];
-    json!({
+    let mut schemas = json!({
         "Anything": {},
         "Error": closed(json!({"error": closed(json!({"code": {"enum": codes}, "message": text(), "request_id": text(),
             "retry_after": count(), "fields": {"type": "array", "items": field}}), &["code", "message", "request_id"])}), &["error"]),
@@ -39,10 +35,14 @@ pub(crate) fn schemas() -> Value {
             "agents": closed(json!({"online": count()}), &["online"]),
             "queues": closed(json!({"work": queue, "interactive": queue, "dead": queue}), &["work", "interactive", "dead"])}),
             &["status", "version", "uptime_s", "config_version", "tools", "agents", "queues"]),
-        "CreateTask": {"type": "object", "properties": {"tool": text(), "input": {}, "prompt": {"type": "string", "minLength": 1},
+        "CreateTask": {"type": "object", "properties": {"tool": text(), "input": {}, "prompt": {"type": "string", "minLength": 1}, "agent": name(),
+            "session": {"type": "string", "minLength": 1, "maxLength": 64,
+                "description": "The conversation that it belongs to, among those of the token; `group:NAME` is the group's. Left out: one of its own."},
+            "instructions": {"type": "string", "minLength": 1},
             "options": {"type": "object", "properties": {"model": text(), "max_tokens": {"type": "integer", "minimum": 1}, "working_directory": text(), "agent": name()}, "additionalProperties": false}},
             "additionalProperties": false,
-            "oneOf": [{"required": ["tool"], "not": {"anyOf": [{"required": ["prompt"]}, {"required": ["options"]}]}},
+            "oneOf": [{"required": ["tool"], "not": {"anyOf": [{"required": ["prompt"]}, {"required": ["options"]}, {"required": ["agent"]},
+                    {"required": ["session"]}, {"required": ["instructions"]}]}},
                 {"required": ["prompt"], "not": {"anyOf": [{"required": ["tool"]}, {"required": ["input"]}]}}]},
         "Task": closed(json!({"id": text(), "status": status, "tool": text(), "idempotency_key": text(), "event": maybe_text(), "route": maybe_text(),
             "submitter": maybe_text(), "input": {}, "attempt": count(), "attempts": {"type": "array", "items": {"type": "object"}}, "error": error,
@@ -80,7 +80,24 @@ pub(crate) fn schemas() -> Value {
         "NewToken": closed(new_token, &["name", "token", "scopes"]),
         "TokenList": list("tokens", "Token", json!({})),
         "Revoked": closed(json!({"name": text(), "revoked": {"const": true}}), &["name", "revoked"]),
-    })
+    });
+    if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), agents::schemas()) {
+        all.extend(more);
+    }
+    schemas
+}
+
+/// An object with these members and no others.
+#[allow(clippy::needless_pass_by_value)]
+fn closed(properties: Value, required: &[&str]) -> Value {
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+/// An object with a list of these, and more members.
+fn list(key: &str, item: &str, more: Value) -> Value {
+    let mut properties = more;
+    properties[key] = json!({"type": "array", "items": reference(item)});
+    closed(properties, &[key])
 }
 
 /// Where the document has a schema.

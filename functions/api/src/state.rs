@@ -6,6 +6,7 @@ use aws_sdk_sqs::Client as SqsClient;
 use axum::http::{HeaderValue, header};
 use clawbridge_access::{Caller, Presented, TokenHash, TokenRecord, admit};
 use clawbridge_aws::{AwsError, Environment, sdk_config};
+use clawbridge_channel::Channel;
 use clawbridge_clock::Timestamp;
 use clawbridge_events::Events;
 use clawbridge_queue::Queues;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub tasks_table: String,
     /// `REGISTRY_TABLE`.
     pub registry_table: String,
+    /// `CHANNEL_TABLE`.
+    pub channel_table: String,
     /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,
 }
@@ -51,6 +54,7 @@ pub struct Api {
     pub(crate) events: Events,
     pub(crate) queues: Queues,
     pub(crate) desk: Desk,
+    pub(crate) channel: Channel,
     pub(crate) sqs: SqsClient,
     pub(crate) secrets: SecretsClient,
     pub(crate) started: Instant,
@@ -79,6 +83,7 @@ impl Api {
             events_table: needed("EVENTS_TABLE")?,
             tasks_table: needed("TASKS_TABLE")?,
             registry_table: needed("REGISTRY_TABLE")?,
+            channel_table: needed("CHANNEL_TABLE")?,
             secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),
         };
         Api::new(&Environment::of_this_process(), settings)
@@ -94,7 +99,11 @@ impl Api {
         let sqs = SqsClient::new(&config);
         let tasks = Tasks::new(tables.clone(), settings.tasks_table.clone());
         let queues = Queues::new(sqs.clone(), settings.queue_url.clone(), settings.interactive_queue_url.clone());
+        // It is asked how agents are, and posts nothing: the management API's address is not needed for that.
+        let gateway = aws_sdk_apigatewaymanagement::Client::new(&config);
+        let channel = clawbridge_channel::Settings { table: settings.channel_table.clone() };
         Ok(Api {
+            channel: Channel::new(tables.clone(), queues.clone(), gateway, channel),
             registry: Registry::new(tables.clone(), settings.registry_table.clone()),
             events: Events::new(tables, settings.events_table.clone()),
             desk: Desk::new(tasks.clone(), queues.clone()),

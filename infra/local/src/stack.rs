@@ -28,6 +28,8 @@ pub(crate) struct Stack {
     pub(crate) registry_table: String,
     /// The limits table.
     pub(crate) limits_table: String,
+    /// The channel table.
+    pub(crate) channel_table: String,
     /// What the names of the stack's secrets begin with.
     pub(crate) secret_prefix: String,
     /// Where tools' calls are led instead of to their upstreams, if they are.
@@ -59,6 +61,7 @@ impl Stack {
             tasks_table: format!("{name}-tasks"),
             registry_table: format!("{name}-registry"),
             limits_table: format!("{name}-limits"),
+            channel_table: format!("{name}-channel"),
             secret_prefix: "clawbridge".to_owned(),
             upstreams: None,
         }

@@ -16,6 +16,12 @@ pub(crate) const MAX_AGENTS: usize = 64;
 /// The longest that a task waits, seconds: a message of the queue lives 14 days.
 const MAX_SECONDS: u32 = 14 * 86_400;
 
+/// Whether an agent can be called so: 1 to 64 small letters, digits, `-` and `_`.
+#[must_use]
+pub fn is_agent_name(name: &str) -> bool {
+    document::is_name(name, b"-_")
+}
+
 /// Read all agents. `None` where there are too many; that has been reported then.
 pub(crate) fn read_all(reader: &mut Reader<'_>, entry: &Entry) -> Option<BTreeMap<String, Agent>> {
     let mut agents = BTreeMap::new();
@@ -32,7 +38,7 @@ pub(crate) fn read_all(reader: &mut Reader<'_>, entry: &Entry) -> Option<BTreeMa
 }
 
 fn read(reader: &mut Reader<'_>, entry: &Entry, path: &str) -> Option<Agent> {
-    if !document::is_name(&entry.key, b"-_") {
+    if !is_agent_name(&entry.key) {
         let message = format!(
             "{:?} cannot be the name of an agent: names have up to 64 small letters, digits, - and _",
             short(&entry.key)

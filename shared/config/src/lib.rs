@@ -29,6 +29,7 @@ mod tool;
 mod units;
 mod verify;
 
+pub use agent::is_agent_name;
 pub use compiled::{Compiled, CompiledPages, CompiledRoute, CompiledSign, CompiledTool, KeyError, OrderError};
 pub use diagnostic::{Code, Diagnostic, Position, Severity};
 pub use document::{MAX_DOCUMENT_BYTES, MAX_TOOLS, check};

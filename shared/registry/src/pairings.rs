@@ -28,9 +28,9 @@ pub enum Confirmation {
     /// This token is good from now on.
     Confirmed {
         /// The pairing.
-        pairing: Pairing,
+        pairing: Box<Pairing>,
         /// The token.
-        token: TokenRecord,
+        token: Box<TokenRecord>,
     },
     /// No pairing that waits has this code: it was mistyped, used, refused, or its time is over.
     Unknown,
@@ -168,7 +168,8 @@ impl Registry {
             return Ok(Confirmation::Unknown);
         }
         self.close(&pairing.id).await;
-        Ok(Confirmation::Confirmed { pairing: Pairing { said: PairingState::Confirmed, ..pairing }, token })
+        let pairing = Box::new(Pairing { said: PairingState::Confirmed, ..pairing });
+        Ok(Confirmation::Confirmed { pairing, token: Box::new(token) })
     }
 
     /// Refuses a pairing that waits; `None` where there is none of this id that does.

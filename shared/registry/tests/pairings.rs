@@ -31,14 +31,14 @@ async fn a_confirmed_code_makes_its_token_good_for_its_agent_and_is_spent() {
     let asked = pairing(1, "main", at(0));
     assert_eq!(registry.open_pairing(&asked, at(0)).await.unwrap(), Ok(()));
     assert_eq!(registry.token(&asked.token).await.unwrap(), None);
-    assert_eq!(registry.pairings(at(0)).await.unwrap(), [asked.clone()]);
+    assert_eq!(registry.pairings(at(0)).await.unwrap(), std::slice::from_ref(&asked));
     let Confirmation::Confirmed { pairing, token } = registry.confirm_pairing(&code(1), None, at(10)).await.unwrap()
     else {
         panic!("not confirmed");
     };
     assert_eq!((pairing.said, token.scopes.as_slice()), (PairingState::Confirmed, &[Scope::Agent("main".into())][..]));
-    assert_eq!(registry.token(&asked.token).await.unwrap(), Some(token));
-    assert_eq!(registry.pairing(&asked.id).await.unwrap(), Some(pairing));
+    assert_eq!(registry.token(&asked.token).await.unwrap(), Some(*token));
+    assert_eq!(registry.pairing(&asked.id).await.unwrap(), Some(*pairing));
     assert_eq!(registry.pairings(at(20)).await.unwrap(), []);
     assert_eq!(registry.confirm_pairing(&code(1), None, at(20)).await.unwrap(), Confirmation::Unknown);
 }

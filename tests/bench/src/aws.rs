@@ -26,6 +26,8 @@ pub(crate) struct Stack {
     pub(crate) tasks_table: &'static str,
     pub(crate) registry_table: &'static str,
     pub(crate) limits_table: &'static str,
+ channel_table: &'static str,
+ channel_endpoint: String::new(),
     pub(crate) secret_prefix: &'static str,
 }
 
@@ -38,6 +40,8 @@ impl Stack {
             tasks_table: "bench-tasks",
             registry_table: "bench-registry",
             limits_table: "bench-limits",
+            channel_table: "bench-channel",
+            channel_endpoint: String::new(),
             secret_prefix: "clawbridge",
         }
     }

@@ -1,7 +1,9 @@
 //! The endpoints, a file for each subject. A new subject is a file with `endpoints()`, a line here and its schemas.
 
+mod agents;
 mod config;
 mod events;
+mod pairings;
 mod status;
 mod tasks;
 mod tokens;
@@ -17,6 +19,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         tools::endpoints(),
         events::endpoints(),
         config::endpoints(),
+        agents::endpoints(),
+        pairings::endpoints(),
         tokens::endpoints(),
     ]
     .into_iter()

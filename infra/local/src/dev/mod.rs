@@ -116,6 +116,8 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         tasks_table: stack.tasks_table.clone(),
         registry_table: stack.registry_table.clone(),
         limits_table: stack.limits_table.clone(),
+        channel_table: stack.channel_table.clone(),
+        channel_endpoint: stack.endpoint_url.clone().unwrap_or_default(),
         bridge_url: stack.endpoint_url.clone().unwrap_or_default(),
         metrics_namespace: None,
         public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()).unwrap_or_default(),
@@ -131,6 +133,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         events_table: stack.events_table.clone(),
         tasks_table: stack.tasks_table.clone(),
         registry_table: stack.registry_table.clone(),
+        channel_table: stack.channel_table.clone(),
         secret_prefix: stack.secret_prefix.clone(),
     };
     let api = ApiFunction::new(&environment, api).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
