@@ -26,8 +26,7 @@ pub(crate) struct Stack {
     pub(crate) tasks_table: &'static str,
     pub(crate) registry_table: &'static str,
     pub(crate) limits_table: &'static str,
- channel_table: &'static str,
- channel_endpoint: String::new(),
+    pub(crate) channel_table: &'static str,
     pub(crate) secret_prefix: &'static str,
 }
 
@@ -41,7 +40,6 @@ impl Stack {
             registry_table: "bench-registry",
             limits_table: "bench-limits",
             channel_table: "bench-channel",
-            channel_endpoint: String::new(),
             secret_prefix: "clawbridge",
         }
     }
