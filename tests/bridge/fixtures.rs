@@ -142,6 +142,7 @@ fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
         limits_table: "clawbridge-limits".into(),
         channel_table: "clawbridge-channel".into(),
         channel_endpoint: String::new(),
+        channel_look: None,
         registry_table: "clawbridge-registry".into(),
         bridge_url: bridge.private.clone(),
         metrics_namespace: None,

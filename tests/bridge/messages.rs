@@ -148,6 +148,7 @@ fn worker(bridge: &Bridge) -> Worker {
         limits_table: "clawbridge-limits".into(),
         channel_table: "clawbridge-channel".into(),
         channel_endpoint: String::new(),
+        channel_look: None,
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),
         metrics_namespace: None,

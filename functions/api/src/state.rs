@@ -101,10 +101,12 @@ impl Api {
         let queues = Queues::new(sqs.clone(), settings.queue_url.clone(), settings.interactive_queue_url.clone());
         // It is asked how agents are, and posts nothing: the management API's address is not needed for that.
         let gateway = aws_sdk_apigatewaymanagement::Client::new(&config);
-        let channel = clawbridge_channel::Settings { table: settings.channel_table.clone() };
+        let registry = Registry::new(tables.clone(), settings.registry_table.clone());
+        let (table, pace) = (settings.channel_table.clone(), clawbridge_channel::Pace::default());
+        let channel = clawbridge_channel::Settings { table, registry: registry.clone(), pace };
         Ok(Api {
             channel: Channel::new(tables.clone(), queues.clone(), gateway, channel),
-            registry: Registry::new(tables.clone(), settings.registry_table.clone()),
+            registry,
             events: Events::new(tables, settings.events_table.clone()),
             desk: Desk::new(tasks.clone(), queues.clone()),
             tasks,

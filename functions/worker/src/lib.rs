@@ -1,6 +1,6 @@
 //! Function `worker`: store events, route them, run tasks.
 //!
-//! A message is an event, a part of one, a replay, a task, a call that somebody wants, or the schedule's wish to catch up. Its records are worked at once and fail alone: what the outside world does
+//! A message is an event, a part of one, a replay, a task, a call that somebody wants, the schedule's wish to catch up, or something that the channel looks after. Its records are worked at once and fail alone: what the outside world does
 //! wrong ends in a task's record, what the bridge could not record comes back (partial batch response) and in the end reaches the
 //! dead-letter queue. Never a sleep: what must wait goes back to the queue with a delay.
 
@@ -18,7 +18,7 @@ mod route;
 pub use batch::{Batch, BatchAnswer};
 
 use clawbridge_aws::{AwsError, Environment, sdk_config};
-use clawbridge_channel::{Channel, ChannelError};
+use clawbridge_channel::{Channel, ChannelError, Pace, Settings as ChannelSettings};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::Compiled;
 use clawbridge_connections::Connections;
@@ -51,8 +51,10 @@ pub struct Settings {
     pub limits_table: String,
     /// `CHANNEL_TABLE`.
     pub channel_table: String,
-    /// `CHANNEL_ENDPOINT`: where API Gateway's management API of the WebSocket stage is, `https://ID.execute-api.REGION.amazonaws.com/STAGE`.
+    /// `CHANNEL_ENDPOINT`: the WebSocket API's stage as the management API knows it.
     pub channel_endpoint: String,
+    /// `CHANNEL_LOOK_SECONDS`: how often turns of the channel are looked after; 15 where it is not set.
+    pub channel_look: Option<Duration>,
     /// `BRIDGE_URL`: where `bridge:` addresses of tools lead; empty if nowhere.
     pub bridge_url: String,
     /// `PUBLIC_URL`: where upstreams can reach the bridge, to answer later; else `BRIDGE_URL`.
@@ -74,8 +76,8 @@ pub struct Worker {
     limits: Limits,
     secrets: Secrets,
     connections: Connections,
-    channel: Channel,
     queues: Queues,
+    channel: Channel,
     deployment: Deployment,
     public_url: Arc<str>,
     loaded: Arc<Mutex<Option<Loaded>>>,
@@ -148,6 +150,7 @@ impl Worker {
             limits_table: need("LIMITS_TABLE")?,
             channel_table: need("CHANNEL_TABLE")?,
             channel_endpoint: need("CHANNEL_ENDPOINT")?,
+            channel_look: read("CHANNEL_LOOK_SECONDS").and_then(|text| text.parse().ok()).map(Duration::from_secs),
             bridge_url: read("BRIDGE_URL").unwrap_or_default(),
             metrics_namespace: read("METRICS_NAMESPACE"),
             public_url: read("PUBLIC_URL").or_else(|| read("BRIDGE_URL")).unwrap_or_default(),
@@ -168,28 +171,38 @@ impl Worker {
         let config = sdk_config(environment)?;
         let tables = aws_sdk_dynamodb::Client::new(&config);
         let secrets = aws_sdk_secretsmanager::Client::new(&config);
+        let registry = Registry::new(tables.clone(), settings.registry_table.clone());
         let queues = Queues::new(aws_sdk_sqs::Client::new(&config), settings.queue_url, settings.interactive_queue_url);
-        let gateway =
-            aws_sdk_apigatewaymanagement::config::Builder::from(&config).endpoint_url(settings.channel_endpoint);
-        let gateway = aws_sdk_apigatewaymanagement::Client::from_conf(gateway.build());
-        let channel = clawbridge_channel::Settings { table: settings.channel_table };
+        let gateway = aws_sdk_apigatewaymanagement::config::Builder::from(&config)
+            .endpoint_url(settings.channel_endpoint)
+            .build();
+        let channel = Channel::new(
+            tables.clone(),
+            queues.clone(),
+            aws_sdk_apigatewaymanagement::Client::from_conf(gateway),
+            ChannelSettings {
+                table: settings.channel_table,
+                registry: registry.clone(),
+                pace: settings.channel_look.map_or_else(Pace::default, |look| Pace { look }),
+            },
+        );
         Ok(Worker {
-            channel: Channel::new(tables.clone(), queues.clone(), gateway, channel),
+            channel,
+            queues,
+            registry,
             events: Events::new(tables.clone(), settings.events_table),
             tasks: Tasks::new(tables.clone(), settings.tasks_table),
             limits: Limits::new(&tables, settings.limits_table, format!("{:032x}", fastrand::u128(..))),
             connections: Connections::new(
-                tables.clone(),
+                tables,
                 secrets.clone(),
                 clawbridge_connections::Settings {
-                    registry_table: settings.registry_table.clone(),
+                    registry_table: settings.registry_table,
                     secret_prefix: settings.secret_prefix.clone(),
                     public_url: settings.public_url.clone(),
                 },
             ),
-            registry: Registry::new(tables, settings.registry_table),
             secrets: Secrets::new(secrets, ages()),
-            queues,
             deployment: Deployment {
                 bridge_url: settings.bridge_url.into(),
                 secret_prefix: settings.secret_prefix.into(),
@@ -235,12 +248,12 @@ impl Worker {
             Message::Task(task) => self.task(&task, deadline).await,
             Message::Answer(answer) => self.answered(&answer, deadline).await,
             Message::Submit(submit) => self.submitted(submit, deadline).await,
-            Message::Channel(message) => Ok(self.channel.handle(&message, Timestamp::now()).await?),
             Message::SourceSecret(message) => self.learn(&message).await,
             Message::CatchUp(message) => {
                 self.catch_up(&message, deadline).await;
                 Ok(())
             }
+            Message::Channel(message) => Ok(Box::pin(self.channel.handle(&message, Timestamp::now())).await?),
         }
     }
 }

@@ -289,6 +289,11 @@ pub enum ChannelMessage {
         /// API Gateway's id of it.
         id: String,
     },
+    /// An agent's connector that says nothing of its own has connected: is it there?
+    Connected {
+        /// API Gateway's id of the connection.
+        connection: String,
+    },
 }
 
 /// Why a message cannot be read. It goes to the dead-letter queue: nobody but the bridge writes to the queue.
@@ -357,7 +362,7 @@ impl Message {
             Message::Task(task) => task.priority,
             Message::Submit(submit) => submit.priority,
             // Somebody waits for the answer.
-            Message::Channel(ChannelMessage::Look { .. }) => Priority::Interactive,
+            Message::Channel(ChannelMessage::Look { .. } | ChannelMessage::Connected { .. }) => Priority::Interactive,
             Message::Channel(ChannelMessage::Connection { .. })
             | Message::Event(_)
             | Message::Part(_)
@@ -541,6 +546,7 @@ mod tests {
             Message::CatchUp(CatchUpMessage { source: Some("github".into()) }),
             Message::Channel(ChannelMessage::Look { response: "resp_1".into(), looks: 3 }),
             Message::Channel(ChannelMessage::Connection { id: "XfGLwdPqtjMCFsg=".into() }),
+            Message::Channel(ChannelMessage::Connected { connection: "XfGLwdPqtjMCFsg=".into() }),
         ];
         for message in messages {
             let text = message.encode().expect("encode");

@@ -118,6 +118,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         limits_table: stack.limits_table.clone(),
         channel_table: stack.channel_table.clone(),
         channel_endpoint: stack.endpoint_url.clone().unwrap_or_default(),
+        channel_look: None,
         bridge_url: stack.endpoint_url.clone().unwrap_or_default(),
         metrics_namespace: None,
         public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()).unwrap_or_default(),

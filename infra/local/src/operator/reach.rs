@@ -92,7 +92,9 @@ impl Reached {
         let work = self.queue_url(&self.stack.queue).await?;
         let interactive = self.queue_url(&self.stack.interactive_queue).await?;
         let queues = Queues::new(self.sqs.clone(), work, interactive);
-        let settings = clawbridge_channel::Settings { table: self.stack.channel_table.clone() };
+        let (table, registry, pace) =
+            (self.stack.channel_table.clone(), self.registry.clone(), clawbridge_channel::Pace::default());
+        let settings = clawbridge_channel::Settings { table, registry, pace };
         Ok(Channel::new(self.tables.clone(), queues, self.gateway.clone(), settings))
     }
 
