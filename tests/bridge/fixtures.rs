@@ -141,7 +141,7 @@ fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
         tasks_table: "clawbridge-tasks".into(),
         limits_table: "clawbridge-limits".into(),
         channel_table: "clawbridge-channel".into(),
-        channel_endpoint: String::new(),
+        channel_endpoint: "http://127.0.0.1:1/responses".into(),
         channel_look: None,
         registry_table: "clawbridge-registry".into(),
         bridge_url: bridge.private.clone(),

@@ -147,7 +147,7 @@ fn worker(bridge: &Bridge) -> Worker {
         tasks_table: "clawbridge-tasks".into(),
         limits_table: "clawbridge-limits".into(),
         channel_table: "clawbridge-channel".into(),
-        channel_endpoint: String::new(),
+        channel_endpoint: "http://127.0.0.1:1/responses".into(),
         channel_look: None,
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),

@@ -291,7 +291,7 @@ async fn an_order_costs_seven_calls_of_tables_and_queue_and_no_order_costs_none(
         tasks_table: "clawbridge-tasks".into(),
         limits_table: "clawbridge-limits".into(),
         channel_table: "clawbridge-channel".into(),
-        channel_endpoint: String::new(),
+        channel_endpoint: "http://127.0.0.1:1/responses".into(),
         channel_look: None,
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),

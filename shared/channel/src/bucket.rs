@@ -8,25 +8,25 @@ use std::time::Duration;
 
 /// How many frames in a row, and one more in which time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// So many at once.
-    pub burst: u32,
+    pub(crate) burst: u32,
     /// One more after this time.
-    pub every: Duration,
+    pub(crate) every: Duration,
 }
 
 /// Users': 20 at once, ten a second.
-pub const USER: Rule = Rule { burst: 20, every: Duration::from_millis(100) };
+pub(crate) const USER: Rule = Rule { burst: 20, every: Duration::from_millis(100) };
 
 /// Agents', whose answers are many frames: 400 at once, 200 a second.
-pub const AGENT: Rule = Rule { burst: 400, every: Duration::from_millis(5) };
+pub(crate) const AGENT: Rule = Rule { burst: 400, every: Duration::from_millis(5) };
 
 /// How many frames more than allowed are answered before the connection is cut.
 const PATIENCE: u32 = 20;
 
 /// A connection's bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     /// When it will be full again.
     full_at: Option<Timestamp>,
     /// Refused since the last one that was not.
@@ -35,7 +35,7 @@ pub struct Bucket {
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// It may be read.
     Admitted,
     /// It is too much, and the sender is to be told.
@@ -48,7 +48,7 @@ pub enum Admission {
 
 impl Bucket {
     /// A frame comes.
-    pub fn take(&mut self, rule: Rule, now: Timestamp) -> Admission {
+    pub(crate) fn take(&mut self, rule: Rule, now: Timestamp) -> Admission {
         let full_at = self.full_at.map_or(now, |at| at.max(now));
         let next = full_at.plus(rule.every);
         if now.until(next) > rule.every.saturating_mul(rule.burst) {

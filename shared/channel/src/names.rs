@@ -5,14 +5,14 @@ use clawbridge_responses::frames::{Code, ErrorFrame};
 use sha2::{Digest, Sha256};
 
 /// What the names of conversations begin with that belong to the agent and not to one token.
-pub const GROUP: &str = "group:";
+pub(crate) const GROUP: &str = "group:";
 
 /// How much of a session's own name its name at the agent has, characters.
 const SHOWN: usize = 64;
 
 /// To whom a conversation belongs, beside its agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub(crate) enum Owner {
     /// Whoever has the token of this hash.
     Token(String),
     /// Whoever may enter the group.
@@ -24,7 +24,7 @@ pub enum Owner {
 impl Owner {
     /// As an item has it. A token's hash is hexadecimal, so the words are none.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         match self {
             Owner::Token(hash) => hash,
             Owner::Group => "group",
@@ -35,14 +35,14 @@ impl Owner {
 
 /// The group that a session's name stands for: `team` of `group:team`.
 #[must_use]
-pub fn group(session: &SessionId) -> Option<&str> {
+pub(crate) fn group(session: &SessionId) -> Option<&str> {
     session.as_str().strip_prefix(GROUP).filter(|name| !name.is_empty())
 }
 
 /// What a conversation is called at the agent and in the table: the name that it has for its users, so far as that is plain, and a hash of
 /// agent, owner and name. Nobody can name another owner's, and it is the same in lower case.
 #[must_use]
-pub fn at_agent(agent: &str, owner: &Owner, session: &SessionId) -> SessionId {
+pub(crate) fn at_agent(agent: &str, owner: &Owner, session: &SessionId) -> SessionId {
     let mut hash = Sha256::new();
     for part in [agent, owner.as_str(), session.as_str()] {
         hash.update((part.len() as u64).to_be_bytes());
@@ -58,7 +58,7 @@ pub fn at_agent(agent: &str, owner: &Owner, session: &SessionId) -> SessionId {
 ///
 /// # Errors
 /// It is not clear which, or there is none. The error names no agent that the token may not ask.
-pub fn agent_of_model(model: &str, all: &[String], may: impl Fn(&str) -> bool) -> Result<String, ErrorFrame> {
+pub(crate) fn agent_of_model(model: &str, all: &[String], may: impl Fn(&str) -> bool) -> Result<String, ErrorFrame> {
     let named = model.strip_prefix("openclaw/").or_else(|| model.strip_prefix("agent:")).unwrap_or(model);
     if let Some(agent) = all.iter().find(|agent| *agent == named && may(agent)) {
         return Ok(agent.clone());

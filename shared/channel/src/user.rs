@@ -6,8 +6,7 @@ use crate::gateway::Posted;
 use crate::names::{self, Owner};
 use crate::public::ChannelError;
 use crate::records::{
-    ConnectionDoc, KEEP, MAX_MEMBERS, ResponseDoc, Role, SessionDoc, Stage, User, connection_key, response_key,
-    session_key,
+    ConnectionDoc, KEEP, MAX_MEMBERS, ResponseDoc, SessionDoc, Stage, User, connection_key, response_key, session_key,
 };
 use crate::responses::Step;
 use crate::store::{Change, pause};
@@ -358,14 +357,6 @@ impl Channel {
     /// Whether the connection is as old as connections get.
     pub(crate) fn check_age(document: &ConnectionDoc, now: Timestamp) -> Result<(), ErrorFrame> {
         if is_too_old(document.opened_at, now) { Err(ErrorFrame::connection_limit_reached()) } else { Ok(()) }
-    }
-
-    /// The user of a connection.
-    pub(crate) fn user_of(role: &Role) -> Option<&User> {
-        match role {
-            Role::User(user) => Some(user),
-            Role::Agent { .. } => None,
-        }
     }
 }
 
