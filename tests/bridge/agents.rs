@@ -129,12 +129,12 @@ async fn with_source(config: &str) -> Bridge {
 
 async fn order(bridge: &Bridge, name: &str) {
     let body = json!({"order": name}).to_string();
-    assert_eq!(bridge.deliver("shop", SECRET, body.as_bytes()).await.0, 202);
+    assert_eq!(bridge.deliver("shop", SECRET, body.as_bytes()).await.0, 200);
 }
 
 #[tokio::test]
 async fn an_event_is_asked_once_and_its_answer_completes_the_task_and_goes_on() {
-    let stub = Stub::start(|_| Reply::Json(200, json!({}))).await;
+    let stub = Stub::start(|_, _| Reply::Json(200, json!({}))).await;
     let more = format!(
         "[tools.tell]\nmethod = \"POST\"\nurl = \"{}/tell\"\n[network]\nallow = [\"127.0.0.0/8\"]\n\
          [[routes]]\nname = \"tell\"\nsource = \"bridge\"\ntype = \"task.completed\"\ntool = \"tell\"\n\

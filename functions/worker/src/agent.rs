@@ -266,9 +266,10 @@ fn outcome(response: &ResponseId, ended: Ended) -> Result<Value, TaskError> {
         }
         return Ok(result);
     }
+    // Codes of responses are in lower case, those of tasks in upper case.
     let (word, said) = ended.error.unwrap_or_else(|| (ended.status.as_str().to_owned(), String::new()));
     let ours = [Code::AgentOffline, Code::AgentTimeout, Code::Cancelled, Code::GivenUp];
-    let (code, message) = match ours.into_iter().find(|code| code.as_str() == word) {
+    let (code, message) = match ours.into_iter().find(|code| code.as_str().eq_ignore_ascii_case(&word)) {
         Some(code) => (code, said),
         None if ended.status == Status::Cancelled => (Code::Cancelled, "whoever asked took it back".to_owned()),
         None => {

@@ -102,7 +102,7 @@ fn what_a_response_came_to_is_the_tasks_result_or_says_why_there_is_none() {
         (Status::Failed, Some(("server_error", "boom")), Code::AgentFailed),
         (Status::Failed, None, Code::AgentFailed),
         (Status::Incomplete, Some(("agent_disconnected", "gone")), Code::AgentFailed),
-        (Status::Failed, Some(("AGENT_OFFLINE", "x")), Code::AgentOffline),
+        (Status::Failed, Some(("agent_offline", "x")), Code::AgentOffline),
         (Status::Failed, Some(("AGENT_TIMEOUT", "x")), Code::AgentTimeout),
         (Status::Cancelled, None, Code::Cancelled),
     ] {
