@@ -109,7 +109,7 @@ impl Channel {
         let previous = self.continued(user, document, create.settings.previous_response_id.as_ref()).await?;
         let calls: BTreeSet<String> = previous.iter().flat_map(calls_of).collect();
         check_outputs(&create.input, &calls)?;
-        let all = self.agent_names().await?;
+        let all = self.agent_names(&create.settings.model).await?;
         let may = |name: &str| user.may_ask(name);
         let agent = match &previous {
             // What is continued is with its agent, whatever the model is called.

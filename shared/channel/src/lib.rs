@@ -33,6 +33,7 @@ mod user;
 pub use look::Pace;
 pub use public::{AgentState, Asked, ChannelError, Ended, Prompt, TaskRef};
 
+use clawbridge_access::is_token_name;
 use clawbridge_queue::Queues;
 use clawbridge_registry::Registry;
 use gateway::Gateway;
@@ -86,16 +87,25 @@ impl Channel {
         }
     }
 
-    /// The names of all agents, at most two seconds old.
-    pub(crate) async fn agent_names(&self) -> Result<Vec<String>, ChannelError> {
+    /// The names of all agents, at most two seconds old; with the one that `model` names, if it was made since.
+    pub(crate) async fn agent_names(&self, model: &str) -> Result<Vec<String>, ChannelError> {
         let mut kept = self.agents.lock().await;
-        if let Some((at, names)) = &*kept
-            && at.elapsed() < FRESH
+        let mut names = match &*kept {
+            Some((at, names)) if at.elapsed() < FRESH => names.clone(),
+            Some(_) | None => {
+                let names: Vec<String> = self.registry.agents().await?.into_iter().map(|agent| agent.name).collect();
+                *kept = Some((Instant::now(), names.clone()));
+                names
+            }
+        };
+        drop(kept);
+        let named = names::named(model);
+        if is_token_name(named)
+            && !names.iter().any(|name| name == named)
+            && self.registry.agent(named).await?.is_some()
         {
-            return Ok(names.clone());
+            names.push(named.to_owned());
         }
-        let names: Vec<String> = self.registry.agents().await?.into_iter().map(|agent| agent.name).collect();
-        *kept = Some((Instant::now(), names.clone()));
         Ok(names)
     }
 }

@@ -54,12 +54,17 @@ pub(crate) fn at_agent(agent: &str, owner: &Owner, session: &SessionId) -> Sessi
     SessionId::new(&format!("{shown}.{hash}")).expect("plain characters, and few of them")
 }
 
+/// The name that a request's `model` would be, if it is an agent's: `NAME`, `openclaw/NAME` or `agent:NAME`.
+pub(crate) fn named(model: &str) -> &str {
+    model.strip_prefix("openclaw/").or_else(|| model.strip_prefix("agent:")).unwrap_or(model)
+}
+
 /// The agent that a request's `model` means, of those that there are (`all`) and that the token may ask (`may`).
 ///
 /// # Errors
 /// It is not clear which, or there is none. The error names no agent that the token may not ask.
 pub(crate) fn agent_of_model(model: &str, all: &[String], may: impl Fn(&str) -> bool) -> Result<String, ErrorFrame> {
-    let named = model.strip_prefix("openclaw/").or_else(|| model.strip_prefix("agent:")).unwrap_or(model);
+    let named = named(model);
     if let Some(agent) = all.iter().find(|agent| *agent == named && may(agent)) {
         return Ok(agent.clone());
     }

@@ -250,7 +250,7 @@ impl Channel {
         session: &SessionId,
         agent: Option<&str>,
     ) -> Result<(String, SessionId), Refusal> {
-        let all = self.agent_names().await?;
+        let all = self.agent_names(agent.unwrap_or_default()).await?;
         let agent = names::agent_of_model(agent.unwrap_or_default(), &all, |name| user.may_ask(name)).map_err(
             |mut frame| {
                 frame.param = Some("agent".to_owned());
