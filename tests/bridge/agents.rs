@@ -10,27 +10,33 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 const SECRET: &str = "whsec-of-a-test";
 
+/// Opens a WebSocket of the channel; the status where it is refused.
+async fn open(bridge: &Bridge, headers: &[(&str, &str)]) -> Result<WebSocketStream<TcpStream>, u16> {
+    let address = bridge.public.trim_start_matches("http://").to_owned();
+    let mut request = http::Request::get(format!("ws://{address}/responses"))
+        .header("host", &address)
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let stream = TcpStream::connect(&address).await.expect("a connection");
+    match tokio_tungstenite::client_async(request.body(()).expect("a request"), stream).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(Error::Http(response)) => Err(response.status().as_u16()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// A connector of ours, by hand.
 struct Agent(WebSocketStream<TcpStream>);
 
 impl Agent {
     async fn try_connect(bridge: &Bridge, key: &str, secret: &str) -> Result<Agent, u16> {
-        let address = bridge.public.trim_start_matches("http://").to_owned();
-        let request = http::Request::get(format!("ws://{address}/responses"))
-            .header("host", &address)
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-            .header("x-app-key", key)
-            .header("x-app-secret", secret)
-            .header("x-clawbridge-connector", "bridge.v1");
-        let stream = TcpStream::connect(&address).await.expect("a connection");
-        match tokio_tungstenite::client_async(request.body(()).expect("a request"), stream).await {
-            Ok((socket, _)) => Ok(Agent(socket)),
-            Err(Error::Http(response)) => Err(response.status().as_u16()),
-            Err(error) => panic!("{error}"),
-        }
+        let headers = [("x-app-key", key), ("x-app-secret", secret), ("x-clawbridge-connector", "bridge.v1")];
+        open(bridge, &headers).await.map(Agent)
     }
 
     /// Connected and greeted.
@@ -173,6 +179,28 @@ async fn a_prompt_waits_for_an_agent_that_is_offline_and_is_asked_when_it_connec
     agent.answer("Here I am.").await;
     let done = task_in(&bridge, &["succeeded"]).await;
     assert_eq!((&done["id"], &done["result"]["text"]), (&waiting["id"], &json!("Here I am.")));
+}
+
+#[tokio::test]
+async fn what_a_user_says_to_an_agent_that_is_offline_is_a_task_that_its_answer_ends() {
+    let bridge = Bridge::start("").await;
+    let keys = add(&bridge, "main");
+    let (one, other) = (token(&bridge, "one", "agent:main"), token(&bridge, "other", "agent:main"));
+    let bearer = format!("Bearer {one}");
+    let mut user = Agent(open(&bridge, &[("authorization", &bearer)]).await.expect("admitted"));
+    let create = json!({"type": "response.create", "model": "main", "input": "Are you there?", "metadata": {"session_id": "s".repeat(150)}});
+    user.0.send(Message::text(create.to_string())).await.expect("sent");
+    let response = user.receive("response.created").await["response"]["id"].clone();
+    let task = task_in(&bridge, &["waiting"]).await;
+    assert_eq!((&task["key"], &task["tool"]), (&response, &json!("agent:main")));
+    let mut agent = Agent::connect(&bridge, &keys).await;
+    assert_eq!(agent.answer("I am.").await["response"], response);
+    assert_eq!(user.receive("response.completed").await["response"]["id"], response);
+    let done = task_in(&bridge, &["succeeded"]).await;
+    assert_eq!((&done["result"]["text"], &done["result"]["response_id"]), (&json!("I am."), &response));
+    let path = format!("/tasks/{}", done["id"].as_str().expect("an id"));
+    assert_eq!(ask(&bridge, &one, "GET", &path, &[], &Value::Null).await.status, 200);
+    assert_eq!(ask(&bridge, &other, "GET", &path, &[], &Value::Null).await.status, 404);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use clawbridge_clock::Timestamp;
 use clawbridge_journal::Entry;
 use clawbridge_queue::{AnswerMessage, Message, TaskMessage};
 use clawbridge_responses::model::{Status, Usage};
-use clawbridge_responses::{ResponseId, SessionId};
+use clawbridge_responses::{MAX_ID_CHARS, ResponseId, SessionId};
 use clawbridge_submit::{AgentInput, agent_of};
 use clawbridge_tasks::machine::{Ask, Policy};
 use clawbridge_tasks::receipt::{Answer, Call, Done, Receipt};
@@ -88,7 +88,11 @@ fn session_of(record: &Record, input: &AgentInput) -> Result<SessionId, TaskErro
     };
     let session = match &input.session {
         Some(session) if input.group().is_some() => return Ok(session.clone()),
-        Some(session) => format!("{owner}/{session}"),
+        Some(session) => {
+            let whole = format!("{owner}/{session}");
+            // That of a user of the channel may be as long as ids get.
+            if whole.chars().count() <= MAX_ID_CHARS { whole } else { hex::encode(Sha256::digest(whole.as_bytes())) }
+        }
         None => record.id.clone(),
     };
     SessionId::new(&session).map_err(|error| refused(&format!("session: {error}")))

@@ -75,6 +75,8 @@ fn sessions_of_tasks_belong_to_who_made_the_task() {
     assert_eq!(named(&submitted("operator", input)), "operator/s");
     // Nobody gets into another's by how they call their own.
     assert_eq!(named(&routed(json!({"prompt": "go", "session": "token:ci/s"}))), "events/token:ci/s");
+    let long = named(&submitted("token:ci", json!({"prompt": "go", "session": "s".repeat(200)})));
+    assert_eq!(long.len(), 64, "{long}");
     let alone = routed(json!("go"));
     assert_eq!(named(&alone), alone.id);
     assert_eq!(named(&submitted("token:ci", json!({"prompt": "go", "session": "group:team"}))), "group:team");

@@ -172,7 +172,7 @@ fn one(
             (name.clone(), tool.idempotency_key(&input).map_err(|error| error.to_string())?)
         }
         Target::Agent(name) => {
-            AgentInput::read(name, &input).map_err(|refused| format!("input: {refused}"))?;
+            AgentInput::check(name, &input).map_err(|refused| format!("input: {refused}"))?;
             (agent_tool(name), None)
         }
     };

@@ -62,7 +62,24 @@ impl InputRefused {
 }
 
 impl AgentInput {
-    /// Reads a task's input.
+    /// Reads what somebody wants to ask: as [`AgentInput::read`], and within the bounds of what is handed in.
+    ///
+    /// # Errors
+    /// What is wrong first.
+    pub fn check(agent: &str, input: &Value) -> Result<AgentInput, InputRefused> {
+        if input.to_string().len() > MAX_PROMPT_BYTES {
+            let message = format!("it is larger than {MAX_PROMPT_BYTES} bytes; send what is large by its address");
+            return Err(InputRefused { path: String::new(), message });
+        }
+        let read = AgentInput::read(agent, input)?;
+        let is_long = |session: &SessionId| session.as_str().chars().count() > MAX_SESSION_CHARS;
+        if read.session.as_ref().is_some_and(is_long) {
+            return Err(InputRefused::at("session", format!("it has more than {MAX_SESSION_CHARS} characters")));
+        }
+        Ok(read)
+    }
+
+    /// Reads a task's input. The channel's own, of users that it has let in, may be larger than what is handed in.
     ///
     /// # Errors
     /// What is wrong first.
@@ -77,10 +94,6 @@ impl AgentInput {
             let name: String = name.chars().take(64).collect();
             let message = format!("{name:?} is unknown here; known are {}", known.join(", "));
             return Err(InputRefused { path: name, message });
-        }
-        if input.to_string().len() > MAX_PROMPT_BYTES {
-            let message = format!("it is larger than {MAX_PROMPT_BYTES} bytes; send what is large by its address");
-            return Err(InputRefused { path: String::new(), message });
         }
         let (said, asked) = match (member(&object, "prompt"), member(&object, "input")) {
             (Some(Value::String(text)), None) if !text.trim().is_empty() => ("prompt", json!(text)),
@@ -108,9 +121,6 @@ impl AgentInput {
         let create = parse_body(&body).map_err(|error| refused(&error, said))?;
         let session = match text(&object, "session")? {
             None => None,
-            Some(name) if name.chars().count() > MAX_SESSION_CHARS => {
-                return Err(InputRefused::at("session", format!("it has more than {MAX_SESSION_CHARS} characters")));
-            }
             Some(name) => Some(SessionId::new(name).map_err(|error| InputRefused::at("session", error))?),
         };
         Ok(AgentInput { input: create.input, settings: create.settings, session })
@@ -191,7 +201,7 @@ fn refused(error: &ErrorFrame, said: &str) -> InputRefused {
 /// See [`Refusal`].
 pub fn prepare_prompt(request: Request, random: &str) -> Result<Submission, Refusal> {
     let agent = agent_of(&request.tool).unwrap_or_default();
-    AgentInput::read(agent, &request.input)
+    AgentInput::check(agent, &request.input)
         .map_err(|refused| Refusal::Input { tool: request.tool.clone(), reason: refused.to_string() })?;
     let is_unique = request.key.is_none();
     let key = match &request.key {
@@ -210,7 +220,7 @@ mod tests {
     use clawbridge_trace::TraceContext;
 
     fn read(input: Value) -> Result<AgentInput, InputRefused> {
-        AgentInput::read("main", &input)
+        AgentInput::check("main", &input)
     }
 
     fn said(read: &AgentInput) -> Vec<&str> {

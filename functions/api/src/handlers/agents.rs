@@ -191,7 +191,7 @@ pub(super) async fn submit_prompt(api: &Api, call: &Call) -> Result<Handed, Prob
             options.remove("agent");
         }
     }
-    let read = AgentInput::read(&agent, &input).map_err(|refused| {
+    let read = AgentInput::check(&agent, &input).map_err(|refused| {
         let message = refused.to_string();
         let said = message.strip_prefix(&format!("{}: ", refused.path)).unwrap_or(&message).to_owned();
         Problem::field(&refused.path, said)
