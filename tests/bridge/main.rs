@@ -1,5 +1,6 @@
 //! The running bridge: real processes, real sockets, the command line as a person uses it.
 
+mod agents;
 mod api;
 mod api_limits;
 mod assertions;

@@ -3,6 +3,7 @@
 use crate::problem::{Field, Problem};
 use clawbridge_access::{Caller, Wish};
 use clawbridge_clock::Timestamp;
+use clawbridge_submit::agent_of;
 use clawbridge_trace::TraceContext;
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, Validator};
@@ -26,6 +27,8 @@ pub(crate) struct Call {
     pub(crate) if_match: Option<String>,
     /// The name under which API Gateway was asked.
     pub(crate) host: Option<String>,
+    /// The header `Authorization`, for endpoints that know other tokens than those of the API.
+    pub(crate) authorization: Option<String>,
     pub(crate) trace: TraceContext,
     pub(crate) now: Timestamp,
 }
@@ -49,6 +52,22 @@ impl Call {
 
     pub(crate) fn may(&self, wish: Wish<'_>) -> bool {
         self.caller.as_ref().is_some_and(|caller| caller.may(wish))
+    }
+
+    /// Whether it may have a task of this made, or one that is there run again: a tool's, or an agent's.
+    pub(crate) fn may_have(&self, tool: &str) -> bool {
+        match agent_of(tool) {
+            Some(agent) => self.may(Wish::Ask(Some(agent))),
+            None => self.may(Wish::Call(tool)),
+        }
+    }
+
+    /// Whether it may see what came of a task. What one person asks an agent is no other's who may only ask it too.
+    pub(crate) fn may_see(&self, tool: &str, submitter: Option<&str>) -> bool {
+        let is_own = || submitter.is_none_or(|submitter| submitter == self.submitter());
+        self.may(Wish::Look)
+            || self.may(Wish::LookAtTool(tool))
+            || agent_of(tool).is_some_and(|agent| self.may(Wish::Ask(Some(agent))) && is_own())
     }
 
     /// Who is to be named as having wanted something.

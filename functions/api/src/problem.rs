@@ -183,6 +183,19 @@ impl From<clawbridge_queue::SendError> for Problem {
     }
 }
 
+impl From<clawbridge_channel::ChannelError> for Problem {
+    fn from(error: clawbridge_channel::ChannelError) -> Problem {
+        Problem::unavailable(error)
+    }
+}
+
+impl From<clawbridge_access::TooMany> for Problem {
+    fn from(refused: clawbridge_access::TooMany) -> Problem {
+        let problem = Problem::new(Code::RateLimited, refused.to_string());
+        Problem { retry_after: Some(refused.retry_after.as_secs().max(1)), ..problem }
+    }
+}
+
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Problem {
         match error {

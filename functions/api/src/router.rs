@@ -180,6 +180,7 @@ async fn carry_out(
         key,
         if_match: header(&parts.headers, &header::IF_MATCH),
         host: asked.host.clone(),
+        authorization: header(&parts.headers, &header::AUTHORIZATION),
         trace: asked.trace,
         now: asked.now,
     };

@@ -1,5 +1,6 @@
 //! The schemas of bodies and answers: requests are checked with them, and the OpenAPI document has them.
 
+mod agents;
 mod connections;
 mod skills;
 
@@ -18,6 +19,7 @@ pub(crate) fn schemas() -> Value {
 }
 
 /// An object with these fields and no others.
+#[allow(clippy::needless_pass_by_value)]
 fn closed(properties: Value, required: &[&str]) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
@@ -60,10 +62,14 @@ fn most() -> Value {
             "agents": closed(json!({"online": count()}), &["online"]),
             "queues": closed(json!({"work": queue, "interactive": queue, "dead": queue}), &["work", "interactive", "dead"])}),
             &["status", "version", "uptime_s", "config_version", "tools", "agents", "queues"]),
-        "CreateTask": {"type": "object", "properties": {"tool": text(), "input": {}, "prompt": {"type": "string", "minLength": 1},
+        "CreateTask": {"type": "object", "properties": {"tool": text(), "input": {}, "prompt": {"type": "string", "minLength": 1}, "agent": name(),
+            "session": {"type": "string", "minLength": 1, "maxLength": 64,
+                "description": "The conversation that it belongs to, among those of the token; `group:NAME` is the group's. Left out: one of its own."},
+            "instructions": {"type": "string", "minLength": 1},
             "options": {"type": "object", "properties": {"model": text(), "max_tokens": {"type": "integer", "minimum": 1}, "working_directory": text(), "agent": name()}, "additionalProperties": false}},
             "additionalProperties": false,
-            "oneOf": [{"required": ["tool"], "not": {"anyOf": [{"required": ["prompt"]}, {"required": ["options"]}]}},
+            "oneOf": [{"required": ["tool"], "not": {"anyOf": [{"required": ["prompt"]}, {"required": ["options"]}, {"required": ["agent"]},
+                    {"required": ["session"]}, {"required": ["instructions"]}]}},
                 {"required": ["prompt"], "not": {"anyOf": [{"required": ["tool"]}, {"required": ["input"]}]}}]},
         "Task": closed(json!({"id": text(), "status": status, "tool": text(), "idempotency_key": text(), "event": maybe_text(), "route": maybe_text(),
             "submitter": maybe_text(), "input": {}, "attempt": count(), "attempts": {"type": "array", "items": {"type": "object"}}, "error": error,
@@ -105,8 +111,10 @@ fn most() -> Value {
         "TokenList": list("tokens", "Token", json!({})),
         "Revoked": closed(json!({"name": text(), "revoked": {"const": true}}), &["name", "revoked"]),
     });
-    if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), webhook_schemas()) {
-        all.extend(more);
+    for more in [webhook_schemas(), agents::schemas()] {
+        if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), more) {
+            all.extend(more);
+        }
     }
     schemas
 }
@@ -118,7 +126,6 @@ fn webhook_schemas() -> Value {
     let moment = || json!({"type": "string", "format": "date-time"});
     let maybe_moment = || json!({"type": ["string", "null"], "format": "date-time"});
     let count = || json!({"type": "integer", "minimum": 0});
-    let closed = |properties: Value, required: &[&str]| json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
     let with = |mut properties: Value, name: &str, schema: Value| {
         properties[name] = schema;
         properties

@@ -7,6 +7,7 @@ use aws_sdk_sqs::Client as SqsClient;
 use axum::http::{HeaderValue, header};
 use clawbridge_access::{Caller, Presented, Rate, TokenHash, TokenRecord, admit};
 use clawbridge_aws::{AwsError, Environment, sdk_config};
+use clawbridge_channel::Channel;
 use clawbridge_clock::Timestamp;
 use clawbridge_connections::links::Links;
 use clawbridge_connections::{Connections, Settings as ConnectionSettings};
@@ -47,6 +48,8 @@ pub struct Settings {
     /// `API_RATE` with
     /// `API_BURST`: how often each token may be used that has no rate of its own, [`Rate::DEFAULT`] unless the stack says otherwise.
     pub rate: Rate,
+    /// `CHANNEL_TABLE`.
+    pub channel_table: String,
     /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,
     /// `PUBLIC_URL`: where people reach the stack, for the links that they are given. Where it is not set, API Gateway's own name for itself.
@@ -66,6 +69,7 @@ pub struct Api {
     pub(crate) strangers: Arc<Strangers>,
     pub(crate) connections: Connections,
     pub(crate) links: Links,
+    pub(crate) channel: Channel,
     pub(crate) sqs: SqsClient,
     pub(crate) secrets: SecretsClient,
     pub(crate) started: Instant,
@@ -96,6 +100,7 @@ impl Api {
             registry_table: needed("REGISTRY_TABLE")?,
             limits_table: needed("LIMITS_TABLE")?,
             rate: rate(read("API_RATE").as_deref(), read("API_BURST").as_deref()),
+            channel_table: needed("CHANNEL_TABLE")?,
             secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),
             public_url: read("PUBLIC_URL"),
         };
@@ -118,13 +123,19 @@ impl Api {
             registry_table: settings.registry_table.clone(),
             secret_prefix: settings.secret_prefix.clone(),
         };
+        // It is asked how agents are, and posts nothing: the management API's address is not needed for that.
+        let gateway = aws_sdk_apigatewaymanagement::Client::new(&config);
+        let registry = Registry::new(tables.clone(), settings.registry_table.clone());
+        let (table, pace) = (settings.channel_table.clone(), clawbridge_channel::Pace::default());
+        let channel = clawbridge_channel::Settings { table, registry: registry.clone(), pace };
         Ok(Api {
             limits: Limits::new(&tables, settings.limits_table.clone(), writer),
             strangers: Arc::default(),
             // Their items alone: this function may read no secret.
             connections: Connections::new(tables.clone(), secrets.clone(), of_connections),
             links: Links::new(tables.clone(), settings.registry_table.clone()),
-            registry: Registry::new(tables.clone(), settings.registry_table.clone()),
+            channel: Channel::new(tables.clone(), queues.clone(), gateway, channel),
+            registry,
             events: Events::new(tables, settings.events_table.clone()),
             desk: Desk::new(tasks.clone(), queues.clone()),
             tasks,

@@ -1,11 +1,12 @@
 //! Carrying out the steps of a receipt: what they are, and in which order, is decided by [`clawbridge_tasks::receipt`].
 
 use crate::guard::{self, Report};
-use crate::{Loaded, Trouble, Worker, accounts, deliver, job};
+use crate::{Loaded, Trouble, Worker, accounts, agent, deliver, job};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::{CompiledTool, CompiledVerify, Effect};
 use clawbridge_journal::{Decision, Entry, MAX_ANSWER_BYTES, Wire};
 use clawbridge_queue::{Decision as Wanted, Message, Priority, SubmitMessage, TaskMessage};
+use clawbridge_submit::agent_of;
 use clawbridge_subscriptions::of_tool;
 use clawbridge_tasks::change::Landed;
 use clawbridge_tasks::machine::{Ask, Finding, Policy, SHORTEST_CALL, Verify, Wish, time_for_call};
@@ -115,7 +116,10 @@ impl Worker {
                     done
                 }
                 Step::Look(record) => look(loaded, &record, deadline).await,
-                Step::Poll(record) => job::poll(loaded, &record, deadline.minus(RESERVE)).await,
+                Step::Poll(record) => match agent_of(&record.tool) {
+                    Some(agent) => self.poll_agent(loaded, agent, &record).await,
+                    None => job::poll(loaded, &record, deadline.minus(RESERVE)).await,
+                },
                 Step::Send { at, same } => {
                     let delay = Timestamp::now().until(at);
                     let next = if same { message.clone() } else { TaskMessage::due(&message.task) };
@@ -132,6 +136,7 @@ impl Worker {
                     Done::Woke
                 }
                 Step::Announce(record) => {
+                    self.let_go(&record).await?;
                     self.happened(loaded, &record).await?;
                     Done::Announced
                 }
@@ -153,6 +158,9 @@ impl Worker {
             |error: TaskError, ms: u64| Done::Called(Call { answer: Answer::Final(Err(error)), status: None, ms });
         if let Some(id) = of_tool(&record.tool) {
             return (self.deliver(loaded, record, id, deadline.minus(RESERVE)).await, None, None);
+        }
+        if let Some(agent) = agent_of(&record.tool) {
+            return (self.ask_agent(loaded, agent, record).await, None, None);
         }
         let Some(tool) = loaded.config.tool(&record.tool) else {
             return (failed(unknown_tool(&record.tool), 0), None, None);
@@ -256,6 +264,9 @@ fn is_waiting_for_its_first_turn(record: &Record) -> bool {
 pub(crate) fn policy_of(loaded: &Loaded, tool: &str) -> Policy {
     if of_tool(tool).is_some() {
         return deliver::POLICY;
+    }
+    if agent_of(tool).is_some() {
+        return agent::POLICY;
     }
     loaded.config.tool(tool).map_or(Policy::UNKNOWN_TOOL, policy)
 }

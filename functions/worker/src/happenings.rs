@@ -11,6 +11,7 @@ use crate::{Loaded, Trouble, Worker};
 use clawbridge_clock::Timestamp;
 use clawbridge_journal::Entry;
 use clawbridge_queue::BridgeEvent;
+use clawbridge_submit::agent_of;
 use clawbridge_subscriptions::of_tool;
 use clawbridge_tasks::{Code, Origin, Record, State};
 use serde_json::{Value, json};
@@ -20,6 +21,9 @@ use std::time::{Duration, Instant};
 
 /// A result larger than this is looked up by the task's id instead of travelling with the event, bytes of JSON.
 const MAX_RESULT_BYTES: usize = 64 * 1024;
+
+/// What the event of an agent's task repeats of the prompt, bytes.
+const MAX_PROMPT_BYTES: usize = 1000;
 
 /// How often the same kind of failure of the bridge is told.
 const ERRORS_EVERY: Duration = Duration::from_secs(60);
@@ -151,10 +155,10 @@ fn of_task(record: &Record, status: &str) -> Value {
     let event_id = record.origin.as_ref().and_then(Origin::event);
     let mut data = json!({"task_id": record.id, "status": status, "tool": record.tool, "event_id": event_id});
     // What somebody asked an agent for is what a person knows the task by. Other inputs are nobody else's business.
-    if record.tool.starts_with("agent:")
-        && let Some(prompt) = record.input["prompt"].as_str()
+    if agent_of(&record.tool).is_some()
+        && let Some(prompt) = record.input.as_str().or_else(|| record.input["prompt"].as_str())
     {
-        data["prompt"] = json!(prompt);
+        data["prompt"] = json!(clawbridge_journal::shortened(prompt, MAX_PROMPT_BYTES));
     }
     data
 }

@@ -9,6 +9,7 @@ use clawbridge_journal::Entry;
 use clawbridge_packed::Packed;
 use clawbridge_queue::{AnswerMessage, Body, MAX_BODY_BYTES, Message, MessageError, TaskMessage};
 use clawbridge_secrets::{SecretError, Stage};
+use clawbridge_submit::agent_of;
 use clawbridge_tasks::machine::{Ask, SHORTEST_CALL};
 use clawbridge_tasks::receipt::{Answer, Call, Done, Receipt};
 use clawbridge_tasks::{Class, Code, Record, State, TaskError};
@@ -51,6 +52,9 @@ impl Worker {
         let Some(record) = self.tasks.get(&message.task).await? else {
             return ignored(message, "there is no such task any more");
         };
+        if agent_of(&record.tool).is_some() {
+            return self.agent_answered(message, record, deadline).await;
+        }
         if record.attempt != message.attempt || record.state.has_ended() {
             return ignored(message, "the task has ended, or another attempt is under way");
         }
@@ -76,13 +80,13 @@ impl Worker {
     }
 }
 
-fn ignored(message: &AnswerMessage, reason: &str) -> Result<(), Trouble> {
+pub(crate) fn ignored(message: &AnswerMessage, reason: &str) -> Result<(), Trouble> {
     clawbridge_journal::write(&Entry::AnswerIgnored { task: &message.task, attempt: message.attempt, reason });
     Ok(())
 }
 
 /// What was told, as JSON if it is, else as text.
-fn content(body: &Body) -> Result<Value, Trouble> {
+pub(crate) fn content(body: &Body) -> Result<Value, Trouble> {
     let packed = match body {
         Body::Inline { encoding, data } => Packed { encoding: *encoding, bytes: data.clone() },
         Body::Parts { .. } => return Err(Trouble::Other("an answer is never sent in parts".to_owned())),

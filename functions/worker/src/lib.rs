@@ -6,6 +6,7 @@
 //! dead-letter queue. Never a sleep: what must wait goes back to the queue with a delay.
 
 mod accounts;
+mod agent;
 mod batch;
 mod catch_up;
 mod deliver;

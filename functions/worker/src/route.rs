@@ -2,11 +2,12 @@
 
 use crate::{Loaded, Trouble, Worker};
 use clawbridge_clock::Timestamp;
-use clawbridge_config::{CompiledRoute, OnParked};
+use clawbridge_config::{CompiledRoute, OnParked, Target};
 use clawbridge_events::{Event, Stored, event_id};
 use clawbridge_journal::Entry;
 use clawbridge_packed::Packed;
 use clawbridge_queue::{Body, EventMessage, MAX_BODY_BYTES, Message, Priority, ReplayMessage};
+use clawbridge_submit::{AgentInput, agent_tool};
 use clawbridge_tasks::lane::{Seat, lane_id};
 use clawbridge_tasks::{NewTask, Origin};
 use futures_util::future::join_all;
@@ -171,8 +172,17 @@ fn one(
         return Ok(None);
     }
     let input = route.input(view).map_err(|error| format!("input: {error}"))?;
-    let tool = loaded.config.tool(route.tool()).ok_or_else(|| format!("there is no tool {}", route.tool()))?;
-    let key = match tool.idempotency_key(&input).map_err(|error| error.to_string())? {
+    let (tool, of_input) = match route.target() {
+        Target::Tool(name) => {
+            let tool = loaded.config.tool(name).ok_or_else(|| format!("there is no tool {name}"))?;
+            (name.clone(), tool.idempotency_key(&input).map_err(|error| error.to_string())?)
+        }
+        Target::Agent(name) => {
+            AgentInput::check(name, &input).map_err(|refused| format!("input: {refused}"))?;
+            (agent_tool(name), None)
+        }
+    };
+    let key = match of_input {
         Some(key) => key,
         // Two routes may send one event to the same tool with different inputs: the route is part of the key.
         None => format!("{}/{}", event.id, route.name()),
@@ -182,7 +192,7 @@ fn one(
         Occasion::Again { nonce } => format!("{key}#{nonce}"),
     };
     Ok(Some(NewTask {
-        tool: route.tool().to_owned(),
+        tool,
         key,
         origin: Origin::Route { event: event.id.clone(), route: route.name().to_owned() },
         input,

@@ -41,6 +41,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Secret(command)) => operator::secrets::run(&global, command).await,
         Some(Command::Token(command)) => operator::tokens::run(&global, command).await,
         Some(Command::Webhooks(args)) => operator::webhooks::run(&global, args).await,
+        Some(Command::Agent(command)) => operator::agents::run(&global, command).await,
+        Some(Command::Pairings(command)) => operator::agents::pairings(&global, command).await,
         Some(Command::ConnectAccount(args)) => operator::connect::run(&global, &args).await,
         Some(Command::Connections(command)) => operator::connections::run(&global, command).await,
         Some(Command::Skills(command)) => operator::skills::run(&global, command).await,

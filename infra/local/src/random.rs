@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use clawbridge_access::Token;
+use clawbridge_access::{AppKey, AppSecret, Token};
 use clawbridge_oauth::Ticket;
 use clawbridge_signatures::Scheme;
 use clawbridge_trace::TraceContext;
@@ -30,6 +30,18 @@ pub(crate) fn idempotency_key() -> String {
 /// A token of the API.
 pub(crate) fn token() -> Token {
     Token::of(bytes())
+}
+
+/// The app key of a new agent.
+pub(crate) fn app_key() -> AppKey {
+    let mut random = [0; 16];
+    random.copy_from_slice(&bytes()[..16]);
+    AppKey::of(random)
+}
+
+/// An agent's app secret.
+pub(crate) fn app_secret() -> AppSecret {
+    AppSecret::of(bytes())
 }
 
 /// The ticket of a link to connect an account with.

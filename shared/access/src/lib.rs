@@ -6,6 +6,7 @@
 
 mod agent;
 mod caller;
+mod pairing;
 mod rate;
 mod scope;
 mod token;
@@ -15,6 +16,10 @@ pub use agent::{
     admit_agent,
 };
 pub use caller::{Caller, Refused, TokenRecord, admit};
+pub use pairing::{
+    Gate, Guard, MAX_OPEN_PAIRINGS, PAIRING_LIFETIME, Pairing, PairingCode, PairingCodeError, PairingCodeHash,
+    PairingState, TooMany, is_pairing_name,
+};
 pub use rate::{Rate, RateError};
 pub use scope::{Scope, ScopeError, Wish};
 pub use token::{Presented, Token, TokenError, TokenHash, is_token_name};

@@ -23,12 +23,14 @@ impl Channel {
                 let message = format!("There is no agent {agent}.");
                 return Ok(Asked::Refused { code: "agent_unknown".to_owned(), message });
             }
-            let at_agent = names::at_agent(&agent, &Owner::Tasks, &session);
+            // A group's conversation is the group's, whoever speaks in it.
+            let owner = if names::group(&session).is_some() { Owner::Group } else { Owner::Tasks };
+            let at_agent = names::at_agent(&agent, &owner, &session);
             let machine = Machine::new(id.clone(), at_agent.clone(), settings.clone(), Dialect::Bridge.policy(), now);
             let response = ResponseDoc {
                 machine,
                 agent: agent.clone(),
-                owner: Owner::Tasks.as_str().to_owned(),
+                owner: owner.as_str().to_owned(),
                 called: session,
                 connection: None,
                 listeners: Vec::new(),

@@ -224,7 +224,8 @@ impl Channel {
             tool: format!("agent:{}", checked.agent),
             key: id.to_string(),
             input,
-            submitter: user.name.clone(),
+            // As the API calls who hands something in: they find their task there.
+            submitter: format!("token:{}", user.name),
             priority: Priority::Background,
             trace: None,
         });

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::diagnostic::Diagnostic;
 use crate::document;
 use crate::glob::Glob;
-use crate::model::{Config, Provider, Route};
+use crate::model::{Agent, Config, Provider, Route, Target};
 
 impl Config {
     /// The document as JSON, in the form of bridge.toml with all defaults filled in.
@@ -85,6 +85,12 @@ impl Compiled {
         &self.tools
     }
 
+    /// How tasks wait for the agent of this name: as declared, or as for all that are not.
+    #[must_use]
+    pub fn agent(&self, name: &str) -> Agent {
+        self.config.agents.get(name).cloned().unwrap_or_default()
+    }
+
     /// The OAuth provider of this name, its templates not filled in: [`Provider::for_account`] does that.
     #[must_use]
     pub fn provider(&self, name: &str) -> Option<&Provider> {
@@ -152,10 +158,10 @@ impl CompiledRoute {
         &self.route.name
     }
 
-    /// The name of the tool that it calls. The document has it.
+    /// What it leads to. The document has it.
     #[must_use]
-    pub fn tool(&self) -> &str {
-        &self.route.tool
+    pub fn target(&self) -> &Target {
+        &self.route.target
     }
 
     /// Whether the event passes the filter.
@@ -166,7 +172,7 @@ impl CompiledRoute {
         self.filter.as_ref().map_or(Ok(true), |filter| filter.matches(event))
     }
 
-    /// The tool's input for the event.
+    /// The tool's input, or the prompt, for the event.
     ///
     /// # Errors
     /// When the mapping fails on the event, or gives no value or several.

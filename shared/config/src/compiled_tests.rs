@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::Target;
 use crate::template::TemplateError;
 use serde_json::json;
 
@@ -147,7 +148,7 @@ fn an_event_takes_the_routes_of_its_source_and_type_in_order() {
     assert_eq!((big.lets_pass(&event), big.input(&event)), (Ok(true), Ok(json!({"customer": "c"}))));
     assert_eq!(big.lets_pass(&json!({"body": {"amount": 10}})), Ok(false));
     assert!(big.lets_pass(&json!({"body": "x"})).is_err());
-    assert_eq!((big.tool(), big.route().source.as_str()), ("pay", "stripe"));
+    assert_eq!((big.target(), big.route().source.as_str()), (&Target::Tool("pay".into()), "stripe"));
     let all = &compiled.routes()[1];
     assert_eq!((all.lets_pass(&json!(1)), all.input(&event)), (Ok(true), Ok(json!({"amount": 11, "customer": "c"}))));
 }

@@ -179,6 +179,8 @@ codes! {
     UnknownProvider = "UNKNOWN_PROVIDER",
     /// A route to a tool that is not declared.
     UnknownTool = "UNKNOWN_TOOL",
+    /// A route to an agent that is not declared.
+    UnknownAgent = "UNKNOWN_AGENT",
     /// Two routes of one name.
     DuplicateRoute = "DUPLICATE_ROUTE",
     /// A type pattern that no event type can match.

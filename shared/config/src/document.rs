@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use toml::de::DeTable;
 
+use crate::agent;
 use crate::catch_up;
 use crate::compiled::{Compiled, CompiledRoute};
 use crate::diagnostic::{Code, Diagnostic};
@@ -31,7 +32,8 @@ const MAX_PROVIDERS: usize = 64;
 /// The most allowed address ranges of a document.
 const MAX_RANGES: usize = 64;
 /// The keys of a route.
-const ROUTE_KEYS: [&str; 8] = ["name", "source", "type", "filter", "tool", "input", "order", "order_on_parked"];
+const ROUTE_KEYS: [&str; 9] =
+    ["name", "source", "type", "filter", "tool", "agent", "input", "order", "order_on_parked"];
 /// The most TOML errors that are reported.
 pub(crate) const MAX_SYNTAX_ERRORS: usize = 20;
 
@@ -86,7 +88,8 @@ fn finish(mut reader: Reader<'_>, document: &Node) -> (Option<Compiled>, Vec<Dia
 }
 
 fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
-    let fields = reader.table(document, "", &["tools", "routes", "catch_up", "providers", "network", "limits"])?;
+    let fields =
+        reader.table(document, "", &["tools", "routes", "agents", "catch_up", "providers", "network", "limits"])?;
     let mut tools = BTreeMap::new();
     let mut tool_names = Vec::new();
     if let Some(entry) = fields.entry("tools") {
@@ -107,6 +110,11 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
             verify::check_tools(reader, &table, &tools, &tool_names, "job", |tool| tool.job()?.job().tool.as_deref());
         }
     }
+    let (mut agents, mut agent_names) = (BTreeMap::new(), Vec::new());
+    if let Some(entry) = fields.entry("agents") {
+        agent_names = tool::names(&entry.node);
+        agents = agent::read_all(reader, entry)?;
+    }
     let mut routes: Vec<CompiledRoute> = Vec::new();
     if let Some(entry) = fields.entry("routes")
         && let Some(items) = reader.array(&entry.node, "routes", "an array of tables, [[routes]]")
@@ -117,7 +125,7 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
         }
         let mut names = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            routes.extend(route(reader, item, &format!("routes[{index}]"), &tool_names, &mut names));
+            routes.extend(route(reader, item, &format!("routes[{index}]"), &tool_names, &agent_names, &mut names));
         }
     }
     let mut catch_up = BTreeMap::new();
@@ -155,6 +163,7 @@ fn read(reader: &mut Reader<'_>, document: &Node) -> Option<Compiled> {
     let config = Config {
         tools: tools.iter().map(|(name, tool)| (name.clone(), tool.tool.clone())).collect(),
         routes: routes.iter().map(|route| route.route.clone()).collect(),
+        agents,
         catch_up,
         providers,
         network,
@@ -174,6 +183,7 @@ fn route(
     item: &Node,
     path: &str,
     tool_names: &[&str],
+    agent_names: &[&str],
     names: &mut Vec<String>,
 ) -> Option<CompiledRoute> {
     let fields = reader.table(item, path, &ROUTE_KEYS)?;
@@ -216,18 +226,11 @@ fn route(
     }
     let filter = reader.optional(&fields, "filter");
     let filter_program = filter.as_ref().and_then(|found| reader.program(found));
-    let tool = reader.required(&fields, "tool");
-    if let Some(found) = &tool
-        && !tool_names.contains(&found.value())
-    {
-        let route = match &name {
-            Some(name) => format!("route {:?}", short(name.value())),
-            None => path.to_owned(),
-        };
-        let message = format!("{route} calls tool {:?}, which is not declared", short(found.value()));
-        reader.error(Code::UnknownTool, &found.path, found.at, message).suggestion =
-            nearest(found.value(), tool_names).map(|near| format!("did you mean {near:?}?"));
-    }
+    let called = match &name {
+        Some(name) => format!("route {:?}", short(name.value())),
+        None => path.to_owned(),
+    };
+    let target = agent::target(reader, &fields, &called, tool_names, agent_names);
     let input = reader.optional(&fields, "input");
     let default_input = ".body";
     let input_program = match &input {
@@ -249,7 +252,7 @@ fn route(
         source: source?.value().to_owned(),
         event_type: event_type.map_or("*", |found| found.value()).to_owned(),
         filter: filter.map(|found| found.value().to_owned()),
-        tool: tool?.value().to_owned(),
+        target: target?,
         input: input.map_or(default_input, |found| found.value()).to_owned(),
         order: order.map(|found| found.value().to_owned()),
         order_on_parked,

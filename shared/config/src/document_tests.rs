@@ -1,6 +1,6 @@
 use super::*;
 use crate::diagnostic::{Position, Severity};
-use crate::model::{Auth, Carrier, CatchUp, Credential, Effect, GithubLog, Method, OnParked, Tool};
+use crate::model::{Auth, Carrier, CatchUp, Credential, Effect, GithubLog, Method, OnParked, Target, Tool};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -502,7 +502,7 @@ fn json_is_trusted_no_more_than_a_file() {
     let valid = check(FULL).0.unwrap();
     let mut tampered = valid;
     tampered.tools.get_mut("list").unwrap().url = "https://{host}/".into();
-    tampered.routes[0].tool = "gone".into();
+    tampered.routes[0].target = Target::Tool("gone".into());
     tampered.routes[1].filter = Some("now".into());
     let diagnostics = tampered.compile().unwrap_err();
     let mut codes: Vec<&str> = diagnostics.iter().map(|diagnostic| diagnostic.code.as_str()).collect();

@@ -7,6 +7,7 @@
 //!
 //! Pure: no clock, no network, no file.
 
+mod agent;
 mod catch_up;
 mod compiled;
 mod diagnostic;
@@ -30,6 +31,7 @@ mod tool;
 mod units;
 mod verify;
 
+pub use agent::is_agent_name;
 pub use compiled::{Compiled, CompiledPages, CompiledRoute, CompiledSign, CompiledTool, KeyError, OrderError};
 pub use diagnostic::{Code, Diagnostic, Position, Severity};
 pub use differences::{Difference, differences};
@@ -38,9 +40,9 @@ pub use glob::Glob;
 pub use job::{CompiledJob, Every, Job, JobError, Progress, Within};
 pub use limit::{Circuit, CompiledLimit, Limit, Per, Rate, RetryBudget, Share, Span, ToolLimit};
 pub use model::{
-    Algorithm, Assertion, Auth, Carrier, CatchUp, ClientAuth, Config, Credential, Effect, Encoding, GithubLog, Grant,
-    IssuerCheck, Jwt, Limits, Method, Network, OnParked, PageKind, Pages, Provider, Revocation, Route, SecretEncoding,
-    Sign, TimestampUnit, Tls, TokenBody, Tool,
+    Agent, Algorithm, Assertion, Auth, Carrier, CatchUp, ClientAuth, Config, Credential, Effect, Encoding, GithubLog,
+    Grant, IssuerCheck, Jwt, Limits, Method, Network, OnParked, PageKind, Pages, Provider, Revocation, Route,
+    SecretEncoding, Sign, Target, TimestampUnit, Tls, TokenBody, Tool,
 };
 pub use provider::{Lifetime, ParameterError, Preset, presets};
 pub use schema::{MAX_VIOLATIONS, Schema, Violation};

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::limit::Limit;
+use crate::provider::Lifetime;
 use crate::units::Cidr;
 
 /// A document. As JSON it has the form of bridge.toml, so that the same rules apply to both.
@@ -28,6 +29,10 @@ pub struct Config {
     pub tools: BTreeMap<String, Tool>,
     /// The routes, in the order in which they are tried. All that match are taken.
     pub routes: Vec<Route>,
+    /// Agents that routes ask, or whose tasks wait otherwise than the rest, by name. Left out where there is none, so that a bridge from
+    /// before there were any can read the document.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub agents: BTreeMap<String, Agent>,
     /// Logs of deliveries at providers that never send again, by the name of their source. Left out where there is none, so that a bridge
     /// from before there were any can read the document.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -55,9 +60,10 @@ pub struct Route {
     /// The jq program over the event that lets it pass. `None`: all pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// The tool to call.
-    pub tool: String,
-    /// The jq program over the event that makes the tool's input.
+    /// What it leads to.
+    #[serde(flatten)]
+    pub target: Target,
+    /// The jq program over the event that makes the tool's input, or the prompt.
     pub input: String,
     /// The jq program over the event that makes the order key: tasks of one key run one after the other. `None`: side by side. Left out
     /// where there is none, so that a bridge from before there was one can read the document.
@@ -66,6 +72,36 @@ pub struct Route {
     /// What the others of the same order key do while a task is parked.
     #[serde(default, skip_serializing_if = "is_default")]
     pub order_on_parked: OnParked,
+}
+
+/// What a route leads to. One key of the route, `tool` or `agent`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// This tool is called.
+    Tool(String),
+    /// This agent is asked.
+    Agent(String),
+}
+
+/// An agent: how long tasks wait for it. Its keys are in the registry, not here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Agent {
+    /// What it is for, for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// How long a task waits, from when it was made: for the agent to connect, for turns before it, for the answer.
+    pub wait: Lifetime,
+    /// How long the agent may take once the task was sent to it. `None`: as long as the task waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_within: Option<Lifetime>,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self { description: String::new(), wait: Lifetime::of_seconds(86_400), answer_within: None }
+    }
 }
 
 /// A provider that never sends again, and where it keeps the log of what it delivered.

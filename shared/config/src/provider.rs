@@ -424,7 +424,13 @@ fn keep(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<String> {
 }
 
 /// A time within a range of seconds.
-fn lifetime(reader: &mut Reader<'_>, fields: &Fields<'_>, key: &str, min: u32, max: u32) -> Option<Lifetime> {
+pub(crate) fn lifetime(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    key: &str,
+    min: u32,
+    max: u32,
+) -> Option<Lifetime> {
     let range = (Lifetime::of_seconds(min), Lifetime::of_seconds(max));
     let form = "a whole number of s, m, h or d, such as \"5m\"";
     let found = unit::<Lifetime>(reader, fields, key, Code::InvalidDuration, form, range)?;

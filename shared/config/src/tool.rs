@@ -250,7 +250,7 @@ fn connection(auth: &Auth) -> Option<ConnectionTemplate> {
     }
 }
 
-fn description<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>) -> Option<Found<'n>> {
+pub(crate) fn description<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>) -> Option<Found<'n>> {
     let found = reader.optional(fields, "description")?;
     if found.value().chars().count() > MAX_DESCRIPTION_CHARS {
         let message = format!("{} is longer than {MAX_DESCRIPTION_CHARS} characters", found.path);

@@ -6,12 +6,14 @@
 
 mod agents;
 mod outcomes;
+mod pairings;
 mod skills;
 mod submissions;
 mod subscriptions;
 mod tokens;
 
 pub use agents::MAX_AGENTS;
+pub use pairings::Confirmation;
 pub use skills::{Installed, SkillChange};
 pub use submissions::Submitted;
 pub use subscriptions::SubscriptionChange;

@@ -24,6 +24,21 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Table`].
     pub async fn put_token(&self, record: &TokenRecord, now: Timestamp) -> Result<bool, RegistryError> {
+        let (by_hash, by_name) = self.token_items(record, now)?;
+        let write = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().put(by_hash).build())
+            .transact_items(TransactWriteItem::builder().put(by_name).build());
+        match write.send().await {
+            Ok(_) => Ok(true),
+            Err(SdkError::ServiceError(context)) if context.err().is_transaction_canceled_exception() => Ok(false),
+            Err(error) => Err(RegistryError::Table(explain(&error))),
+        }
+    }
+
+    /// The two items of a token.
+    pub(crate) fn token_items(&self, record: &TokenRecord, now: Timestamp) -> Result<(Put, Put), RegistryError> {
         let scopes: Vec<AttributeValue> = record.scopes.iter().map(|scope| s(&scope.to_string())).collect();
         let expiry = record.expires_at.map(|at| n(at.seconds()));
         let mut by_hash = Put::builder()
@@ -50,16 +65,7 @@ impl Registry {
             by_name = by_name.item("expires_at", expiry);
         }
         let (Ok(by_hash), Ok(by_name)) = (by_hash.build(), by_name.build()) else { return Err(unbuilt()) };
-        let write = self
-            .client
-            .transact_write_items()
-            .transact_items(TransactWriteItem::builder().put(by_hash).build())
-            .transact_items(TransactWriteItem::builder().put(by_name).build());
-        match write.send().await {
-            Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(context)) if context.err().is_transaction_canceled_exception() => Ok(false),
-            Err(error) => Err(RegistryError::Table(explain(&error))),
-        }
+        Ok((by_hash, by_name))
     }
 
     /// The token of this hash, read consistently.

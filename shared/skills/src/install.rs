@@ -4,7 +4,7 @@ use crate::bundle::{Bundle, fill};
 use crate::refused::{Problem, Refused, Why};
 use crate::version::Version;
 use clawbridge_config::header::looks_like_a_secret;
-use clawbridge_config::{Config, Credential, Diagnostic, Provider, Route, Tool};
+use clawbridge_config::{Config, Credential, Diagnostic, Provider, Route, Target, Tool};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -393,9 +393,13 @@ fn referred(config: &Config, gone: &[&Member]) -> Result<(), Refused> {
         gone.iter().any(|member| member.kind == kind && member.name == name) && value_in(config, kind, name).is_none()
     };
     let mut problems = Vec::new();
-    for route in config.routes.iter().filter(|route| is_gone(Kind::Tool, &route.tool)) {
-        let message = format!("the route calls {}, which the skill brought", route.tool);
-        problems.push(Problem::new(path(Kind::Route, &route.name), message));
+    for route in &config.routes {
+        if let Target::Tool(tool) = &route.target
+            && is_gone(Kind::Tool, tool)
+        {
+            let message = format!("the route calls {tool}, which the skill brought");
+            problems.push(Problem::new(path(Kind::Route, &route.name), message));
+        }
     }
     for (name, tool) in &config.tools {
         let asks = [

@@ -55,7 +55,7 @@ pub enum Refusal {
         known: String,
     },
     /// The input is not one that the tool takes.
-    #[error("the tool {tool} does not take this input: {reason}")]
+    #[error("{tool} does not take this input: {reason}")]
     Input {
         /// Tool name.
         tool: String,
@@ -79,7 +79,9 @@ pub enum Refusal {
         reason: KeyError,
     },
     /// The caller's key is none.
-    #[error("an idempotency key is 1 to {MAX_KEY_BYTES} visible ASCII characters")]
+    #[error(
+        "an idempotency key is 1 to {MAX_KEY_BYTES} visible ASCII characters, and for an agent does not begin with resp_"
+    )]
     Key,
     /// More than a record or a message holds.
     #[error("the input is too large: {0}")]
@@ -135,8 +137,14 @@ pub fn prepare(config: &Compiled, request: Request, random: &str) -> Result<Subm
         (None, Some(_)) => return Err(Refusal::Key),
         (None, None) => random.to_owned(),
     };
-    let (task, input_hash) = (task_id(&name, &key), input_hash(&input));
-    let message = SubmitMessage { tool: name, key: key.clone(), input, submitter, priority, trace: Some(trace) };
+    hand_in(Request { tool: name, input, key: None, submitter, priority, trace }, key, is_unique)
+}
+
+/// What has been looked at, with its key, as a message.
+pub(crate) fn hand_in(request: Request, key: String, is_unique: bool) -> Result<Submission, Refusal> {
+    let Request { tool, input, key: _, submitter, priority, trace } = request;
+    let (task, input_hash) = (task_id(&tool, &key), input_hash(&input));
+    let message = SubmitMessage { tool, key: key.clone(), input, submitter, priority, trace: Some(trace) };
     let text = Message::Submit(message).encode()?;
     if text.len() > MAX_MESSAGE_BYTES {
         let reason = format!("as a message it has {} bytes, and the queue carries {MAX_MESSAGE_BYTES}", text.len());
@@ -145,7 +153,7 @@ pub fn prepare(config: &Compiled, request: Request, random: &str) -> Result<Subm
     Ok(Submission { task, key, is_unique, input_hash, priority, text })
 }
 
-fn is_key(key: &str) -> bool {
+pub(crate) fn is_key(key: &str) -> bool {
     !key.is_empty() && key.len() <= MAX_KEY_BYTES && key.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

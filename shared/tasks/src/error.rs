@@ -41,6 +41,14 @@ pub enum Code {
     AttemptsExhausted,
     /// The upstream took it and said later that it failed.
     JobFailed,
+    /// The agent did not connect in time.
+    AgentOffline,
+    /// The agent has the prompt, or was there to take it, and did not answer in time.
+    AgentTimeout,
+    /// The agent said that it failed, or its answer broke off.
+    AgentFailed,
+    /// The agent cannot be asked this, or there is none of the name.
+    AgentRefused,
     /// A person decided that it has failed.
     GivenUp,
     /// A person took it back.
@@ -69,6 +77,10 @@ impl Code {
             Code::OutcomeUnknown => "OUTCOME_UNKNOWN",
             Code::AttemptsExhausted => "ATTEMPTS_EXHAUSTED",
             Code::JobFailed => "JOB_FAILED",
+            Code::AgentOffline => "AGENT_OFFLINE",
+            Code::AgentTimeout => "AGENT_TIMEOUT",
+            Code::AgentFailed => "AGENT_FAILED",
+            Code::AgentRefused => "AGENT_REFUSED",
             Code::GivenUp => "GIVEN_UP",
             Code::Cancelled => "CANCELLED",
         }

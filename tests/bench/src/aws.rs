@@ -26,6 +26,7 @@ pub(crate) struct Stack {
     pub(crate) tasks_table: &'static str,
     pub(crate) registry_table: &'static str,
     pub(crate) limits_table: &'static str,
+    pub(crate) channel_table: &'static str,
     pub(crate) secret_prefix: &'static str,
 }
 
@@ -38,6 +39,7 @@ impl Stack {
             tasks_table: "bench-tasks",
             registry_table: "bench-registry",
             limits_table: "bench-limits",
+            channel_table: "bench-channel",
             secret_prefix: "clawbridge",
         }
     }

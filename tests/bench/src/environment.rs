@@ -152,7 +152,7 @@ impl Environment {
             ("REGISTRY_TABLE", stack.registry_table),
             ("LIMITS_TABLE", stack.limits_table),
             // No message of what is measured is the channel's.
-            ("CHANNEL_TABLE", "bench-channel"),
+            ("CHANNEL_TABLE", stack.channel_table),
             ("CHANNEL_ENDPOINT", endpoint),
         ]);
         let spawned = Instant::now();

@@ -1,9 +1,11 @@
 //! The endpoints, a file for each subject. A new subject is a file with `endpoints()`, a line here and its schemas.
 
+mod agents;
 mod config;
 mod connections;
 mod deliveries;
 mod events;
+mod pairings;
 mod skills;
 mod status;
 pub(crate) mod tasks;
@@ -23,6 +25,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         config::endpoints(),
         connections::endpoints(),
         skills::endpoints(),
+        agents::endpoints(),
+        pairings::endpoints(),
         tokens::endpoints(),
         webhooks::endpoints(),
         deliveries::endpoints(),

@@ -54,6 +54,8 @@ async fn status(api: &Api, _call: &Call) -> Result<Reply, Problem> {
     )
     .await;
     let (config, work, interactive, dead) = (config?, work?, interactive?, dead?);
+    let names: Vec<String> = api.registry.agents().await?.into_iter().map(|agent| agent.name).collect();
+    let online = api.channel.agents_online(&names).await?.iter().filter(|agent| agent.online).count();
     let is_well = dead["waiting"].as_i64() == Some(0);
     Ok(Reply::ok(json!({
         "status": if is_well { "ok" } else { "degraded" },
@@ -61,7 +63,7 @@ async fn status(api: &Api, _call: &Call) -> Result<Reply, Problem> {
         "uptime_s": api.started.elapsed().as_secs(),
         "config_version": config.number,
         "tools": config.config.tools().len(),
-        "agents": {"online": 0},
+        "agents": {"online": online},
         "queues": {"work": work, "interactive": interactive, "dead": dead},
     })))
 }

@@ -10,7 +10,7 @@ use clawbridge_access::Wish;
 use clawbridge_clock::Timestamp;
 use clawbridge_queue::{Decision, Message, Priority, Settlement, TaskMessage};
 use clawbridge_registry::Submitted as Noted;
-use clawbridge_submit::{Request, Submitted, Waited, prepare};
+use clawbridge_submit::{Request, Submission, Submitted, Waited, agent_of, prepare};
 use clawbridge_tasks::{Origin, Place, Record, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -51,8 +51,8 @@ pub(crate) const LIST: &[Param] = &[
 ];
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
-    const TOOL: Needs = Needs::Token("execute, or tool:NAME of its tool");
-    const LOOK: Needs = Needs::Token("read, execute, or tool:NAME of its tool");
+    const TOOL: Needs = Needs::Token("execute, tool:NAME of its tool, or agent:NAME of its agent");
+    const LOOK: Needs = Needs::Token("read, execute, tool:NAME of its tool, or agent:NAME of the agent that it asked");
     vec![
         Endpoint::new(
             Method::POST,
@@ -189,15 +189,13 @@ struct Create {
 
 pub(crate) async fn create(api: &Api, call: &Call) -> Result<Reply, Problem> {
     let create: Create = call.body()?;
-    let Some(tool) = create.tool else {
-        if !call.may(Wish::Ask(None)) {
-            return Err(Problem::forbidden("execute, or agent:NAME"));
+    let handed = match create.tool {
+        Some(tool) => {
+            submit(api, call, &tool, create.input.unwrap_or_else(|| json!({})), Priority::Interactive).await?
         }
-        let message =
-            "no agent is connected to this bridge, so a prompt has nobody to do it; hand in a `tool` with its `input`";
-        return Err(Problem::new(Code::NoAgent, message));
+        None => super::agents::submit_prompt(api, call).await?,
     };
-    match submit(api, call, &tool, create.input.unwrap_or_else(|| json!({})), Priority::Interactive).await? {
+    match handed {
         Handed::Known(record) => Ok(Reply::ok(view(&record))),
         Handed::Queued { noted, .. } => {
             let place = format!("/api/v1/tasks/{}", noted.task);
@@ -243,6 +241,11 @@ pub(crate) async fn submit(
         trace: call.trace,
     };
     let submission = prepare(&config, request, &hex::encode(random::<16>()?))?;
+    hand_in(api, call, tool, submission).await
+}
+
+/// Puts what was found right on the queue.
+pub(super) async fn hand_in(api: &Api, call: &Call, tool: &str, submission: Submission) -> Result<Handed, Problem> {
     match api.desk.submit(&submission).await? {
         Submitted::Known(record) => Ok(Handed::Known(record)),
         Submitted::Queued => {
@@ -391,14 +394,21 @@ fn matches(record: &Record, search: &str) -> bool {
 /// The record, or what was handed in and has none yet. Whose tool the caller has nothing to do with, is not there.
 async fn find(api: &Api, call: &Call) -> Result<Result<Record, Noted>, Problem> {
     let id = call.param("id");
-    let may = |tool: &str| call.may(Wish::LookAtTool(tool)) || call.may(Wish::Look);
     if !id.starts_with("task_") || id.len() > 64 {
         return Err(Problem::not_found("task"));
     }
     if let Some(record) = api.tasks.get(id).await? {
-        return if may(&record.tool) { Ok(Ok(record)) } else { Err(Problem::not_found("task")) };
+        let submitter = match &record.origin {
+            Some(Origin::Submitter { submitter }) => submitter.as_str(),
+            Some(Origin::Route { .. }) | None => "",
+        };
+        return if call.may_see(&record.tool, Some(submitter)) {
+            Ok(Ok(record))
+        } else {
+            Err(Problem::not_found("task"))
+        };
     }
-    let noted = api.registry.submitted(id).await?.filter(|noted| may(&noted.tool));
+    let noted = api.registry.submitted(id).await?.filter(|noted| call.may_see(&noted.tool, None));
     noted.map(Err).ok_or_else(|| Problem::not_found("task"))
 }
 
@@ -423,8 +433,9 @@ async fn find_in(api: &Api, call: &Call, states: &[State], be: &str) -> Result<R
         Ok(record) => record,
         Err(_) => return Err(Problem::new(Code::Conflict, "nobody has begun with this task; wait until it is known")),
     };
-    if !call.may(Wish::Call(&record.tool)) {
-        return Err(Problem::forbidden(&format!("execute, or tool:{}", record.tool)));
+    if !call.may_have(&record.tool) {
+        let prefix = if agent_of(&record.tool).is_some() { "" } else { "tool:" };
+        return Err(Problem::forbidden(&format!("execute, or {prefix}{}", record.tool)));
     }
     if states.contains(&record.state) {
         return Ok(record);

@@ -45,10 +45,9 @@ impl TaskTool {
     /// Whether a token is for it at all. What it is for in particular is asked where it is done.
     pub(super) fn is_for(self, caller: &Caller) -> bool {
         caller.scopes().iter().any(|scope| match (self, scope) {
-            (_, Scope::Admin | Scope::Execute | Scope::Tool(_)) => true,
-            (TaskTool::Create, Scope::Agent(_)) => true,
+            (_, Scope::Admin | Scope::Execute | Scope::Tool(_) | Scope::Agent(_)) => true,
             (TaskTool::Get | TaskTool::Wait | TaskTool::List, Scope::Read) => true,
-            (_, Scope::Read | Scope::Source(_) | Scope::Agent(_)) => false,
+            (_, Scope::Read | Scope::Source(_) | Scope::Group(_)) => false,
         })
     }
 
@@ -57,12 +56,13 @@ impl TaskTool {
         let (title, says, properties, required): (_, _, Value, &[&str]) = match self {
             TaskTool::Create => (
                 "Hand in a task",
-                "Has a tool called without waiting for it. The result is the task, with its id.",
+                "Has a tool called, or an agent asked, without waiting for it. The result is the task, with its id.",
                 json!({
                     "tool": {"type": "string", "description": "The tool's name, as it is listed here."},
                     "input": {"description": "What the tool takes."},
-                    "prompt": {"type": "string", "minLength": 1, "description": "In the place of a tool: what a connected agent is to do."},
-                    "agent": {"type": "string", "description": "Which agent; left out: whichever is connected."},
+                    "prompt": {"type": "string", "minLength": 1, "description": "In the place of a tool: what an agent is to do."},
+                    "agent": {"type": "string", "description": "Which agent; left out: the only one."},
+                    "session": {"type": "string", "minLength": 1, "maxLength": 64, "description": "The conversation that the prompt belongs to; left out: one of its own."},
                     "idempotency_key": {"type": "string", "minLength": 1, "maxLength": 255, "description": "The same key again is the same task."},
                 }),
                 &[],
@@ -174,7 +174,15 @@ fn wanted(arguments: &mut Map<String, Value>, all: &BTreeMap<String, Entry<'_>>)
             let declared = declared.ok_or_else(|| Problem::not_found("tool"))?;
             Ok(json!({"tool": declared, "input": arguments.remove("input").unwrap_or_else(|| json!({}))}))
         }
-        (None, Some(prompt)) => Ok(json!({"prompt": prompt, "options": {"agent": text(arguments, "agent")?}})),
+        (None, Some(prompt)) => {
+            let mut body = json!({"prompt": prompt});
+            for name in ["agent", "session"] {
+                if let Some(value) = text(arguments, name)? {
+                    body[name] = value.into();
+                }
+            }
+            Ok(body)
+        }
         _ => Err(Problem::field("tool", "one of `tool` and `prompt` must be there")),
     }
 }

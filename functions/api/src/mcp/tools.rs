@@ -78,6 +78,7 @@ pub(super) async fn call(asked: &Asked, caller: &Caller, mut params: Value) -> R
         key,
         if_match: None,
         host: asked.host.clone(),
+        authorization: None,
         trace: asked.trace,
         now: asked.now,
     };

@@ -142,6 +142,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         registry_table: stack.registry_table.clone(),
         limits_table: stack.limits_table.clone(),
         rate: args.api_burst.and_then(|burst| args.api_rate.with_burst(burst)).unwrap_or(args.api_rate),
+        channel_table: stack.channel_table.clone(),
         secret_prefix: stack.secret_prefix.clone(),
         public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()),
     };

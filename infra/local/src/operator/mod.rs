@@ -1,6 +1,7 @@
 //! The operator's commands: what happened, and what to do about it.
 
 mod accounts;
+pub(crate) mod agents;
 mod catch_up;
 pub(crate) mod config;
 pub(crate) mod connect;

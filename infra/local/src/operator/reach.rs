@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::stack::Stack;
 use aws_sdk_secretsmanager::Client as SecretsClient;
 use clawbridge_aws::{Environment, explain, sdk_config};
+use clawbridge_channel::Channel;
 use clawbridge_connections::links::Links;
 use clawbridge_connections::{Connections, Settings};
 use clawbridge_events::Events;
@@ -29,6 +30,7 @@ pub(crate) struct Reached {
     pub(crate) secrets: SecretsClient,
     tables: aws_sdk_dynamodb::Client,
     sqs: aws_sdk_sqs::Client,
+    gateway: aws_sdk_apigatewaymanagement::Client,
 }
 
 impl Reached {
@@ -64,6 +66,7 @@ impl Reached {
             registry: Registry::new(tables.clone(), stack.registry_table.clone()),
             secrets: SecretsClient::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
+            gateway: aws_sdk_apigatewaymanagement::Client::new(&config),
             tables,
             stack,
         })
@@ -81,6 +84,17 @@ impl Reached {
     /// The links with which accounts are connected.
     pub(crate) fn links(&self) -> Links {
         Links::new(self.tables.clone(), self.stack.registry_table.clone())
+    }
+
+    /// The stack's channel, to ask how agents are: it posts nothing from here.
+    pub(crate) async fn channel(&self) -> Result<Channel, Failure> {
+        let work = self.queue_url(&self.stack.queue).await?;
+        let interactive = self.queue_url(&self.stack.interactive_queue).await?;
+        let queues = Queues::new(self.sqs.clone(), work, interactive);
+        let (table, registry, pace) =
+            (self.stack.channel_table.clone(), self.registry.clone(), clawbridge_channel::Pace::default());
+        let settings = clawbridge_channel::Settings { table, registry, pace };
+        Ok(Channel::new(self.tables.clone(), queues, self.gateway.clone(), settings))
     }
 
     /// Where people and providers reach the stack, if that is known here.

@@ -15,7 +15,7 @@ use std::io::{IsTerminal, Read};
 use std::time::Duration;
 
 /// What tasks say about who wanted them.
-const SUBMITTER: &str = "operator";
+pub(super) const SUBMITTER: &str = "operator";
 
 pub(super) async fn submit(reached: &Reached, args: SubmitArgs, json: bool) -> Result<(), Failure> {
     let input = input(&args.input)?;
@@ -47,7 +47,7 @@ pub(super) async fn wait(reached: &Reached, id: &str, bound: Duration, json: boo
     follow(&reached.desk().await?, id, None, bound, json).await
 }
 
-fn failure(error: SubmitError) -> Failure {
+pub(super) fn failure(error: SubmitError) -> Failure {
     match error {
         SubmitError::Conflict(_) => conflict(),
         SubmitError::Tasks(error) => unreachable("TASKS_UNAVAILABLE", &error.to_string()),
@@ -55,13 +55,19 @@ fn failure(error: SubmitError) -> Failure {
     }
 }
 
-fn conflict() -> Failure {
+pub(super) fn conflict() -> Failure {
     let message = "this key was used before with another input; nothing is called. Another call needs another key";
     Failure::negative("IDEMPOTENCY_CONFLICT", message)
 }
 
 /// Waits, and tells how it ended: the record on standard output, and the exit status.
-async fn follow(desk: &Desk, id: &str, input_hash: Option<&str>, bound: Duration, json: bool) -> Result<(), Failure> {
+pub(super) async fn follow(
+    desk: &Desk,
+    id: &str,
+    input_hash: Option<&str>,
+    bound: Duration,
+    json: bool,
+) -> Result<(), Failure> {
     let waited = desk.wait(id, input_hash, bound).await;
     let waited = waited.map_err(|error| unreachable("TASKS_UNAVAILABLE", &error.to_string()))?;
     let task = match waited {
@@ -90,7 +96,7 @@ async fn follow(desk: &Desk, id: &str, input_hash: Option<&str>, bound: Duration
     verdict(&task)
 }
 
-fn verdict(task: &Record) -> Result<(), Failure> {
+pub(super) fn verdict(task: &Record) -> Result<(), Failure> {
     let code = match task.state {
         State::Succeeded => return Ok(()),
         State::Parked => "TASK_PARKED",
@@ -113,7 +119,7 @@ fn input(given: &str) -> Result<Value, Failure> {
     serde_json::from_str(&text).map_err(|error| unreadable(format!("{place} is not JSON: {error}")))
 }
 
-fn standard_input() -> Result<String, String> {
+pub(super) fn standard_input() -> Result<String, String> {
     let input = std::io::stdin();
     if input.is_terminal() {
         eprintln!("Type the input as JSON, then Enter and Ctrl-D:");
