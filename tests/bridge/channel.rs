@@ -75,11 +75,15 @@ async fn what_a_turn_continues_must_be_known_and_is_forgotten_when_it_fails() {
     let other_token = crate::support::channel::token(&bridge, "bob", &["agent:main"]).await;
     let mut elsewhere = Socket::user(&bridge, &token).await;
     let mut stranger = Socket::user(&bridge, &other_token).await;
-    for (socket, id) in
-        [(&mut user, &ids[1]), (&mut elsewhere, &ids[1]), (&mut stranger, &ids[0]), (&mut stranger, &json!("resp_no"))]
-    {
-        socket.create("main", "x", &json!({"previous_response_id": id})).await;
-        assert_eq!(refused(&socket.next().await), not_found);
+    for (socket, ids) in [
+        (&mut user, vec![ids[1].clone()]),
+        (&mut elsewhere, vec![ids[1].clone()]),
+        (&mut stranger, vec![ids[0].clone(), json!("resp_no")]),
+    ] {
+        for id in ids {
+            socket.create("main", "x", &json!({"previous_response_id": id})).await;
+            assert_eq!(refused(&socket.next().await), not_found);
+        }
     }
     // A stored one is continued elsewhere; one that a refused turn referred to is gone for this connection alone.
     let output = json!([{"type": "function_call_output", "call_id": "ghost", "output": "x"}]);
@@ -337,7 +341,9 @@ async fn only_who_has_a_key_or_a_token_gets_in() {
     }
     bridge.lines("channel.refused", 6).await;
     let journal = format!("{:?}", bridge.journal());
-    assert!(!journal.contains(&keys.secret) && !journal.contains(&other.secret) && !journal.contains("ocl_"));
+    for secret in [keys.secret.as_str(), other.secret.as_str(), &bearer[12..], &reader[12..]] {
+        assert!(!journal.contains(secret));
+    }
 }
 
 #[tokio::test]
@@ -380,20 +386,15 @@ async fn who_floods_is_told_and_then_cut_off_and_others_are_not_kept_waiting() {
     let token = token(&bridge, "ann", &["agent:main"]).await;
     let mut claw = Socket::bridge_v1(&bridge, &keys, "i", json!([])).await;
     let (mut flooder, mut user) = (Socket::user(&bridge, &token).await, Socket::user(&bridge, &token).await);
-    for _ in 0..400 {
-        if !flooder.try_send(Message::text(r#"{"type":"party"}"#)).await {
-            break;
-        }
+    for _ in 0..30 {
+        assert!(flooder.try_send(Message::text(r#"{"type":"party"}"#)).await);
     }
+    while flooder.next().await["error"]["code"] != "rate_limit_exceeded" {}
+    while flooder.try_send(Message::text(r#"{"type":"party"}"#)).await {}
     user.create("main", "x", &json!({})).await;
     let turn = claw.turn().await;
     claw.answer(&turn, "fine").await;
     assert_eq!(end(&user.events(0).await).0, "completed");
-    let mut told = 0;
-    while let Ok(frame) = flooder.frame().await {
-        told += u32::from(frame["error"]["code"] == "rate_limit_exceeded");
-    }
-    assert!(told >= 1);
 }
 
 #[tokio::test]

@@ -348,6 +348,9 @@ pub enum ChannelMessage {
     Connected {
         /// API Gateway's id of the connection.
         connection: String,
+        /// How often it was looked for before.
+        #[serde(default)]
+        looks: u32,
     },
 }
 
@@ -622,7 +625,7 @@ mod tests {
             }),
             Message::Channel(ChannelMessage::Look { response: "resp_1".into(), looks: 3 }),
             Message::Channel(ChannelMessage::Connection { id: "XfGLwdPqtjMCFsg=".into() }),
-            Message::Channel(ChannelMessage::Connected { connection: "XfGLwdPqtjMCFsg=".into() }),
+            Message::Channel(ChannelMessage::Connected { connection: "XfGLwdPqtjMCFsg=".into(), looks: 1 }),
         ];
         for message in messages {
             let text = message.encode().expect("encode");
