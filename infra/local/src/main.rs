@@ -1,5 +1,6 @@
 //! The whole bridge on one machine, and the operator's commands.
 
+mod chat;
 mod cli;
 mod dev;
 mod failure;

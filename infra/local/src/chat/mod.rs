@@ -1,0 +1,3 @@
+//! `clawbridge chat`: talking to an agent through the bridge.
+
+mod turns;
