@@ -44,6 +44,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Run the whole bridge on this machine.
     Dev(DevArgs),
+    Chat(crate::chat::args::ChatArgs),
     /// Sign a fixture for its source and post it.
     Send(SendArgs),
     /// Events: what came in.
@@ -688,7 +689,7 @@ fn parse_since(text: &str) -> Result<Duration, String> {
     since.filter(|since| *since <= longest).ok_or_else(wrong)
 }
 
-fn parse_wait(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_wait(text: &str) -> Result<Duration, String> {
     const LONGEST: u64 = 24 * 60 * 60;
     let wrong = || "a duration is written as 90s, 30m or 12h, and is 1s to 24h".to_owned();
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;

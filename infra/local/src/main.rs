@@ -33,6 +33,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => dev::run(&global, &cli.dev).await,
         Some(Command::Dev(args)) => dev::run(&global, &args).await,
+        Some(Command::Chat(args)) => chat::run(&global, &args).await,
         Some(Command::Send(args)) => operator::send::send(&global, &args).await,
         Some(Command::Events(command)) => operator::events::run(&global, command).await,
         Some(Command::Tasks(command)) => operator::tasks::run(&global, command).await,

@@ -170,6 +170,11 @@ impl Turns {
         self.turn.is_some()
     }
 
+    /// Whether the session is a group's, whose members hear what is said in it.
+    pub(crate) fn is_member(&self) -> bool {
+        is_group(&self.session)
+    }
+
     /// Whether something is due from the bridge at once, not only when the agent gets to it.
     pub(crate) fn is_waiting_for_bridge(&self) -> bool {
         let is_due = |turn: &Turn| !matches!(turn.place, Place::Known(_)) || !turn.early.is_empty();
@@ -179,7 +184,7 @@ impl Turns {
     /// Goes on in another session, or with another agent. Only where no turn is under way.
     pub(crate) fn go_to(&mut self, agent: String, session: SessionId) -> Vec<Act> {
         let left = json!({"type": "session.leave", "session_id": self.session.as_str()});
-        let is_member = is_group(&self.session);
+        let is_member = self.is_member();
         *self = Turns { is_connected: self.is_connected, ..Turns::new(agent, session) };
         let mut acts = Vec::new();
         if self.is_connected && is_member {
@@ -268,7 +273,7 @@ impl Turns {
 
     /// Members of a group's session hear what is said in it.
     fn enter(&self) -> Vec<Act> {
-        if self.is_connected && is_group(&self.session) { vec![self.join()] } else { Vec::new() }
+        if self.is_connected && self.is_member() { vec![self.join()] } else { Vec::new() }
     }
 
     fn join(&self) -> Act {
@@ -502,7 +507,7 @@ impl Turns {
         let id = item["id"].as_str().unwrap_or_default();
         if kind != "response.output_item.done"
             || item["type"] != "message"
-            || !is_group(&self.session)
+            || !self.is_member()
             || self.heard.iter().any(|heard| heard == id)
         {
             return Vec::new();
