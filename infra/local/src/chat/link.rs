@@ -2,23 +2,14 @@
 
 use super::target::Channel;
 use crate::failure::Failure;
+use crate::socket::{self, Address, OpenError, Roots, Socket};
 use futures_util::{SinkExt, StreamExt};
-use rustls::pki_types::ServerName;
-use std::io;
-use std::sync::Arc;
+use http::header::{AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Bytes, Message};
-
-/// From the first packet to the answer to the handshake.
-const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 /// How often the other side is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -28,9 +19,6 @@ const SILENT_FOR: Duration = Duration::from_secs(100);
 
 /// How long a farewell may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-
-/// The largest message: what API Gateway carries, and some.
-const MAX_MESSAGE: usize = 256 * 1024;
 
 /// What there is to be known of a connection.
 #[derive(Debug)]
@@ -90,19 +78,18 @@ async fn run(
     outgoing: mpsc::UnboundedReceiver<String>,
     tell: &mpsc::UnboundedSender<News>,
 ) -> Closed {
-    match tokio::time::timeout(CONNECT_WITHIN, connect(channel)).await {
-        Ok(Ok(socket)) => {
+    match open(channel).await {
+        Ok(socket) => {
             drop(tell.send(News::Open));
             Closed::Gone(carry(socket, outgoing, tell).await)
         }
-        Ok(Err(closed)) => closed,
-        Err(_) => Closed::Unreachable(format!("no connection within {} s", CONNECT_WITHIN.as_secs())),
+        Err(error) => closed(error),
     }
 }
 
 /// Carries frames until the connection ends; why it did.
 async fn carry(
-    mut socket: WebSocketStream<Box<dyn Stream>>,
+    mut socket: Socket,
     mut outgoing: mpsc::UnboundedReceiver<String>,
     tell: &mpsc::UnboundedSender<News>,
 ) -> String {
@@ -144,66 +131,37 @@ async fn carry(
     }
 }
 
-/// What a WebSocket runs over.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-async fn connect(channel: &Channel) -> Result<WebSocketStream<Box<dyn Stream>>, Closed> {
-    let invalid = |reason: String| Closed::Refused(Failure::usage("URL_INVALID", reason));
-    let mut request = channel.url.as_str().into_client_request().map_err(|error| invalid(error.to_string()))?;
-    let bearer = HeaderValue::try_from(format!("Bearer {}", channel.token));
-    let mut bearer = bearer.map_err(|_| Closed::Refused(Failure::usage("TOKEN_INVALID", "the token is no token")))?;
-    bearer.set_sensitive(true);
-    request.headers_mut().insert("authorization", bearer);
+async fn open(channel: &Channel) -> Result<Socket, OpenError> {
+    let address = Address::parse(&channel.url)?;
+    let (_, bearer) = socket::secret_header("authorization", &format!("Bearer {}", channel.token))?;
     let agent = HeaderValue::from_static(concat!("clawbridge/", env!("CARGO_PKG_VERSION")));
-    request.headers_mut().insert("user-agent", agent);
-
-    let (host, is_tls) = (request.uri().host().unwrap_or_default(), request.uri().scheme_str() == Some("wss"));
-    let host = host.trim_matches(['[', ']']).to_owned();
-    let port = request.uri().port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let unreachable = |error: io::Error| Closed::Unreachable(error.to_string());
-    let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(unreachable)?;
-    tcp.set_nodelay(true).map_err(unreachable)?;
-    let stream: Box<dyn Stream> = if is_tls { Box::new(encrypted(tcp, host).await?) } else { Box::new(tcp) };
-
-    let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
-    match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
-        Ok((socket, _)) => Ok(socket),
-        Err(tungstenite::Error::Http(answer)) => Err(refused(answer.status())),
-        Err(error) => Err(Closed::Unreachable(error.to_string())),
-    }
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer), (USER_AGENT, agent)]);
+    let (socket, _) = socket::open(&address, headers, &[], &Roots::public()).await?;
+    Ok(socket)
 }
 
-async fn encrypted(tcp: TcpStream, host: String) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Closed> {
-    let unreachable = |reason: String| Closed::Unreachable(reason);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| unreachable(error.to_string()))?;
-    let config = config.with_root_certificates(roots).with_no_client_auth();
-    let name = ServerName::try_from(host).map_err(|error| unreachable(error.to_string()))?;
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
-    stream.map_err(|error| unreachable(error.to_string()))
-}
-
-/// What an answer other than 101 means.
-fn refused(status: StatusCode) -> Closed {
-    let number = status.as_u16();
-    match number {
-        401 | 403 => {
+/// Whether a connection that is not to be had may be had later.
+fn closed(error: OpenError) -> Closed {
+    match error {
+        OpenError::Refused { status: status @ (401 | 403), .. } => {
             let message = format!(
-                "the bridge does not take the token ({number}): it may be revoked or expired, or for something else; make another with \
+                "the bridge does not take the token ({status}): it may be revoked or expired, or for something else; make another with \
                  `clawbridge token create --name chat --scope execute`"
             );
             Closed::Refused(Failure::new("TOKEN_REFUSED", message))
         }
-        429 | 500..=599 => Closed::Unreachable(format!("the bridge answers {number}")),
-        _ => {
+        OpenError::Refused { status: 429 | 500..=599, .. }
+        | OpenError::Name { .. }
+        | OpenError::Unreachable { .. }
+        | OpenError::TimeOver { .. } => Closed::Unreachable(error.to_string()),
+        OpenError::Refused { status, .. } => {
             let message = format!(
-                "there is no channel at this address (it answers {number}); it is written as wss://HOST/responses"
+                "there is no channel at this address (it answers {status}); it is written as wss://HOST/responses"
             );
             Closed::Refused(Failure::new("NO_CHANNEL", message))
         }
+        // What has answered well before may do so again: a captive network in between answers for anybody.
+        OpenError::Tls { .. } | OpenError::Protocol(_) => Closed::Unreachable(error.to_string()),
+        OpenError::Address(_) | OpenError::Header(_) => Closed::Refused(error.into()),
     }
 }
