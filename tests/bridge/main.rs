@@ -7,6 +7,8 @@ mod bodies;
 mod bounds;
 mod catch_up;
 mod certificates;
+#[cfg(unix)]
+mod chat_client;
 mod connected;
 mod connections;
 mod crash;

@@ -3,8 +3,10 @@
 pub(crate) mod authority;
 mod bridge;
 pub(crate) mod browser;
+pub(crate) mod channel;
 mod node;
 mod stub;
+pub(crate) mod talk;
 pub(crate) mod work;
 
 pub(crate) use bridge::{

@@ -52,13 +52,16 @@ pub(super) async fn url(global: &Global, args: &ChatArgs) -> Result<Url, Failure
 /// # Errors
 /// There is none; what is there is none.
 pub(super) fn token(global: &Global, args: &ChatArgs, url: &Url) -> Result<String, Failure> {
+    let paired = paired_at(&args.state, url, args.agent.as_deref().unwrap_or_default());
+    if args.pair {
+        return checked(&read(&paired)?, &paired.display().to_string());
+    }
     if let Some(file) = &args.token_file {
         return checked(&read(file)?, &file.display().to_string());
     }
     if let Ok(token) = std::env::var(TOKEN_VARIABLE) {
         return checked(&token, &format!("the variable {TOKEN_VARIABLE}"));
     }
-    let paired = paired_at(&args.state, url, args.agent.as_deref().unwrap_or_default());
     let own = args.state.join("token");
     let is_own = args.url.is_none() && global.stack.is_none();
     for file in std::iter::once(&paired).chain(is_own.then_some(&own)) {
