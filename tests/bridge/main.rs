@@ -9,6 +9,7 @@ mod catch_up;
 mod certificates;
 #[cfg(unix)]
 mod chat_client;
+mod chat_page;
 mod connected;
 mod connections;
 mod crash;

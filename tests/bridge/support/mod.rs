@@ -4,6 +4,7 @@ pub(crate) mod authority;
 mod bridge;
 pub(crate) mod browser;
 pub(crate) mod channel;
+pub(crate) mod chat_page;
 mod node;
 mod stub;
 pub(crate) mod talk;

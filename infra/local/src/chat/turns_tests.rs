@@ -361,7 +361,7 @@ proptest! {
         events.push(AgentEvent::Completed { text: Some(whole.clone()), usage: None });
         let (mut turns, mut bridge) = (turns(), Bridge::default());
         let mut outgoing: VecDeque<String> = VecDeque::new();
-        let (mut all, mut reconnects) = (Vec::new(), false);
+        let (mut all, mut reconnects, mut was_cut, mut was_stalled) = (Vec::new(), false, false, false);
         turns.connected();
         let mut pending = turns.ask("hi".to_owned(), "m1".to_owned());
         // At the end all that is on its way arrives.
@@ -372,9 +372,10 @@ proptest! {
                 Happening::Delivered => if let Some(frame) = bridge.posted.pop_front() { pending.extend(turns.frame(&frame)) },
                 Happening::Repeated => if let Some(frame) = bridge.posted.front() { pending.extend(turns.frame(&frame.clone())) },
                 Happening::Swapped => if bridge.posted.len() > 1 { bridge.posted.swap(0, 1) },
-                Happening::Cut => reconnects = true,
+                Happening::Cut => (reconnects, was_cut) = (true, true),
                 Happening::Read => if let Some(frame) = outgoing.pop_front() { bridge.read(&frame, &events) },
                 Happening::Stalled => if turns.is_waiting_for_bridge() && matches!(turns.turn.as_ref().map(|turn| turn.stalls), Some(0)) {
+                    was_stalled = true;
                     pending.extend(turns.stalled());
                 },
             }
@@ -395,7 +396,7 @@ proptest! {
         prop_assert!(bridge.creates <= 1, "sent {} times", bridge.creates);
         match ends(&all) {
             // What was lost on the way was not sent again, and whoever asked was told so.
-            Some(End::Unknown) => {}
+            Some(End::Unknown) => prop_assert!(was_cut || was_stalled),
             end => {
                 prop_assert_eq!(end, Some(End::Completed));
                 let said: String = shown(&all).iter().map(|shown| match shown {

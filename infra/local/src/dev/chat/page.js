@@ -137,7 +137,9 @@ async function connect() {
     return;
   }
   const opened = socket;
+  let wasOpen = false;
   opened.onopen = () => {
+    wasOpen = true;
     pause = FIRST_PAUSE;
     show('connected', 'connected');
     perform(turns.open());
@@ -146,15 +148,16 @@ async function connect() {
     if (socket === opened && typeof data === 'string') perform(turns.frame(data));
   };
   opened.onclose = () => {
-    if (socket === opened) gone();
+    if (socket === opened) gone(wasOpen);
   };
 }
 
-function gone() {
+function gone(wasOpen = true) {
   socket = null;
   turns.lost();
   // A connection that nobody needs is made again with the next message.
-  if (turns.busy) again('the connection is gone');
+  if (turns.busy) again(wasOpen ? 'the connection is gone' : 'the channel does not take the connection');
+  else if (!wasOpen) show('failed', 'the channel does not take the connection; the next message tries again');
   else show('idle', 'not connected; the next message connects');
 }
 
