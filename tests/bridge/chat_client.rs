@@ -262,9 +262,9 @@ async fn access_is_asked_for_and_the_token_kept_for_its_owner_alone() {
     let asked = json!({"id": "pair_1", "code": "WXYZ-1234", "token": granted});
     let api = Stub::start(move |_, before| match before {
         0 => Reply::Json(201, asked.clone()),
-        // The operator takes a moment.
+        // The owner takes a moment.
         1 => Reply::Json(200, json!({"id": "pair_1", "status": "pending"})),
-        _ => Reply::Json(200, json!({"id": "pair_1", "status": "approved"})),
+        _ => Reply::Json(200, json!({"id": "pair_1", "status": "confirmed"})),
     })
     .await;
     let mut channel = Channel::start().await;
@@ -278,7 +278,10 @@ async fn access_is_asked_for_and_the_token_kept_for_its_owner_alone() {
     assert_eq!(talk.ended().await, 0, "{}", talk.err());
     assert!(talk.err().contains("WXYZ-1234") && !talk.err().contains(&granted), "{}", talk.err());
     let calls = api.calls();
-    assert_eq!((calls[0].path.as_str(), calls[0].json()), ("/api/v1/pairings", json!({"agent": "coder"})));
+    assert_eq!(
+        (calls[0].path.as_str(), calls[0].json()),
+        ("/api/v1/pairings", json!({"agent": "coder", "name": "chat-me"}))
+    );
     let files: Vec<_> = std::fs::read_dir(talk.dir.path().join("state/chat")).expect("a directory").flatten().collect();
     assert_eq!(files.len(), 1);
     assert_eq!(files[0].metadata().expect("a file").permissions().mode() & 0o777, 0o600);

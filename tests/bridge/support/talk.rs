@@ -125,7 +125,7 @@ fn command(dir: &TempDir, args: &[&str]) -> Command {
     for name in ["CLAWBRIDGE_STACK", "CLAWBRIDGE_LOCAL", "CLAWBRIDGE_CHANNEL_URL", "CLAWBRIDGE_SECRET_PREFIX"] {
         command.env_remove(name);
     }
-    command.env("CLAWBRIDGE_TOKEN", token().reveal()).env("NO_COLOR", "1").env("TERM", "xterm");
+    command.env("CLAWBRIDGE_TOKEN", token().reveal()).env("USER", "m/e").env("NO_COLOR", "1").env("TERM", "xterm");
     command
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct ChatArgs {
     /// A file that holds the token [default: the variable CLAWBRIDGE_TOKEN, what --pair has stored, or the token of `clawbridge dev`].
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Ask the bridge's operator for access to AGENT first, and store the token that they grant.
+    /// Ask the owner of AGENT for access first, and store the token that they confirm.
     #[arg(long, requires = "agent")]
     pub(crate) pair: bool,
     /// With --pair: the address of the bridge's API, where it is not that of `clawbridge dev` on this machine: https://HOST.

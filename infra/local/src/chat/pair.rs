@@ -1,4 +1,4 @@
-//! Asking a bridge's operator for access to an agent: a code that they approve, a token that then works.
+//! Asking an agent's owner for access to it: a code that they confirm, a token that is good from then on.
 
 use super::args::ChatArgs;
 use super::target::paired_at;
@@ -13,14 +13,14 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-/// How often it is looked whether the operator has decided.
+/// How often it is looked whether the owner has decided.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The answer to a request for access.
 #[derive(Deserialize)]
 struct Pairing {
     id: String,
-    /// What the operator compares and approves.
+    /// What the owner compares and confirms.
     code: String,
     /// It works once they have.
     token: String,
@@ -29,14 +29,15 @@ struct Pairing {
 /// Asks, waits for the decision, and stores the token.
 ///
 /// # Errors
-/// The bridge cannot be asked, or the operator says no.
+/// The bridge cannot be asked, or the owner says no.
 pub(super) async fn pair(global: &Global, args: &ChatArgs, channel: &Url) -> Result<(), Failure> {
     let agent = args.agent.as_deref().unwrap_or_default();
     let api = api_url(global, args).await?;
     let client = reach::http_client()?;
     let failed = |error: &reqwest::Error| Failure::new("API_UNREACHABLE", format!("{api}: {}", reach::cause(error)));
     let asked = client.post(format!("{api}/api/v1/pairings")).header("content-type", "application/json");
-    let answer = asked.body(json!({"agent": agent}).to_string()).send().await.map_err(|error| failed(&error))?;
+    let answer =
+        asked.body(json!({"agent": agent, "name": name()}).to_string()).send().await.map_err(|error| failed(&error))?;
     let status = answer.status();
     let body = answer.bytes().await.map_err(|error| failed(&error))?;
     if !status.is_success() {
@@ -44,7 +45,7 @@ pub(super) async fn pair(global: &Global, args: &ChatArgs, channel: &Url) -> Res
     }
     let pairing: Pairing = serde_json::from_slice(&body)
         .map_err(|_| Failure::new("API_UNREACHABLE", format!("{api}: what answers is not the bridge's API")))?;
-    eprintln!("Ask the bridge's operator to approve the code {} for the agent {agent}.", pairing.code);
+    eprintln!("Ask the agent's owner to confirm the code {} for {agent}, within fifteen minutes.", pairing.code);
     eprintln!("Waiting for them; Ctrl-C gives up …");
 
     let look = format!("{api}/api/v1/pairings/{}", pairing.id);
@@ -65,19 +66,27 @@ pub(super) async fn pair(global: &Global, args: &ChatArgs, channel: &Url) -> Res
             Ok(_) | Err(_) => "pending".to_owned(),
         };
         match decision.as_str() {
-            "approved" => break,
+            "confirmed" => break,
             "pending" => tokio::time::sleep(LOOK_EVERY).await,
             "expired" => {
-                return Err(Failure::negative("PAIRING_EXPIRED", "nobody approved the code in time; ask again"));
+                return Err(Failure::negative("PAIRING_EXPIRED", "nobody confirmed the code in time; ask again"));
             }
-            _ => return Err(Failure::negative("PAIRING_REFUSED", format!("the operator's answer is no ({decision})"))),
+            _ => return Err(Failure::negative("PAIRING_REFUSED", "the agent's owner says no")),
         }
     }
     let file = paired_at(&args.state, channel, agent);
     store(&file, &pairing.token)
         .map_err(|error| Failure::usage("TOKEN_NOT_STORED", format!("{}: {error}", file.display())))?;
-    eprintln!("Approved; the token is in {}.", file.display());
+    eprintln!("Confirmed; the token is in {}.", file.display());
     Ok(())
+}
+
+/// By which the owner knows who asks: letters, digits, `.`, `_` and `-`, at most 48.
+fn name() -> String {
+    let user = std::env::var("USER").unwrap_or_default();
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let user: String = user.chars().filter(is_plain).take(40).collect();
+    if user.is_empty() { "chat".to_owned() } else { format!("chat-{user}") }
 }
 
 async fn api_url(global: &Global, args: &ChatArgs) -> Result<String, Failure> {

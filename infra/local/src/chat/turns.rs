@@ -183,12 +183,12 @@ impl Turns {
 
     /// Goes on in another session, or with another agent. Only where no turn is under way.
     pub(crate) fn go_to(&mut self, agent: String, session: SessionId) -> Vec<Act> {
-        let left = json!({"type": "session.leave", "session_id": self.session.as_str()});
+        let left = self.about_session("session.leave");
         let is_member = self.is_member();
         *self = Turns { is_connected: self.is_connected, ..Turns::new(agent, session) };
         let mut acts = Vec::new();
         if self.is_connected && is_member {
-            acts.push(Act::Send(left.to_string()));
+            acts.push(left);
         }
         acts.extend(self.enter());
         acts
@@ -277,7 +277,11 @@ impl Turns {
     }
 
     fn join(&self) -> Act {
-        let mut frame = json!({"type": "session.join", "session_id": self.session.as_str()});
+        self.about_session("session.join")
+    }
+
+    fn about_session(&self, kind: &str) -> Act {
+        let mut frame = json!({"type": kind, "session_id": self.session.as_str()});
         if !self.agent.is_empty() {
             frame["agent"] = self.agent.as_str().into();
         }
@@ -352,16 +356,15 @@ impl Turns {
             acts.push(Act::Reconnect);
             return acts;
         }
+        let status = frame["status"].as_u64().unwrap_or_default();
         // Too many requests, or a fault of the bridge's: the question stands, and is asked again.
-        let is_passing = frame["status"].as_u64().is_some_and(|status| status == 429 || status >= 500);
+        let is_passing = status == 429 || status >= 500;
+        let was_resumed = self.turn.as_ref().is_some_and(|turn| turn.asked_from.is_some());
         acts.extend(match self.turn.as_ref().map(|turn| &turn.place) {
             Some(Place::Sent) => self.end(End::Refused(refusal)),
             Some(Place::Looking | Place::Comparing(_)) if !is_passing => self.not_found(),
-            Some(Place::Known(_))
-                if !is_passing && self.turn.as_ref().is_some_and(|turn| turn.asked_from.is_some()) =>
-            {
-                self.end(End::Lost(refusal))
-            }
+            // Others are about something else: that there is nothing left to be cancelled, for example.
+            Some(Place::Known(_)) if was_resumed && status == 404 => self.end(End::Lost(refusal)),
             _ => vec![Act::Show(Shown::Notice(refusal))],
         });
         acts

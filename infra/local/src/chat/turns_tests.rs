@@ -232,11 +232,13 @@ fn what_cannot_be_resumed_is_lost_and_said_to_be() {
     let (mut turns, _) = taken(&[]);
     turns.lost();
     turns.connected();
-    let busy = json!({"type": "error", "status": 429, "error": {"code": "rate_limit_exceeded", "message": "Later."}});
-    assert_eq!(ends(&turns.frame(&busy.to_string())), None);
-    let gone = json!({"type": "error", "status": 404, "error": {"code": "response_not_found", "message": "Gone."}});
+    for (status, code) in [(429, "rate_limit_exceeded"), (500, "server_error"), (400, "invalid_value")] {
+        let other = json!({"type": "error", "status": status, "error": {"code": code, "message": "Later."}});
+        assert_eq!(ends(&turns.frame(&other.to_string())), None);
+    }
+    let gone = json!({"type": "error", "status": 404, "error": {"code": "not_found", "message": "Gone."}});
     let end = ends(&turns.frame(&gone.to_string()));
-    assert_eq!(end, Some(End::Lost(Refusal::new("response_not_found", "Gone."))));
+    assert_eq!(end, Some(End::Lost(Refusal::new("not_found", "Gone."))));
 }
 
 #[test]
@@ -302,7 +304,7 @@ fn members_of_a_group_hear_what_others_are_told_once() {
     assert_eq!(shown(&turns.frame(&done.to_string())), [Shown::Heard("four".to_owned())]);
     assert!(turns.frame(&done.to_string()).is_empty());
     let left = sent(&turns.go_to("a".to_owned(), SessionId::new("s2").expect("an id")));
-    assert_eq!(left, [json!({"type": "session.leave", "session_id": "group:desk"})]);
+    assert_eq!(left, [json!({"type": "session.leave", "session_id": "group:desk", "agent": "a"})]);
 }
 
 #[test]

@@ -125,7 +125,8 @@ export class Turns {
     const passing = frame.status === 429 || frame.status >= 500;
     if (turn?.place === 'sent') return this.#end('refused', refusal);
     if (!passing && (turn?.place === 'looking' || turn?.place === 'comparing')) return this.#notFound();
-    if (!passing && turn?.place === 'known' && turn.askedFrom !== null) return this.#end('lost', refusal);
+    // Others are about something else: that there is nothing left to be cancelled, for example.
+    if (turn?.place === 'known' && turn.askedFrom !== null && frame.status === 404) return this.#end('lost', refusal);
     return [{ show: 'notice', ...refusal }];
   }
 
