@@ -121,11 +121,21 @@ impl Drop for Talk {
 
 fn command(dir: &TempDir, args: &[&str]) -> Command {
     let mut command = Command::new(program());
-    command.arg("chat").args(args).arg("--state").arg(dir.path().join("state")).current_dir(dir.path());
-    for name in ["CLAWBRIDGE_STACK", "CLAWBRIDGE_LOCAL", "CLAWBRIDGE_CHANNEL_URL", "CLAWBRIDGE_SECRET_PREFIX"] {
+    command.arg("chat").args(args).current_dir(dir.path());
+    for name in [
+        "CLAWBRIDGE_STACK",
+        "CLAWBRIDGE_LOCAL",
+        "CLAWBRIDGE_CHANNEL_URL",
+        "CLAWBRIDGE_SECRET_PREFIX",
+        "CLAWBRIDGE_TOKEN",
+    ] {
         command.env_remove(name);
     }
-    command.env("CLAWBRIDGE_TOKEN", token().reveal()).env("USER", "m/e").env("NO_COLOR", "1").env("TERM", "xterm");
+    // Whoever names a bridge's state means the token in it.
+    if !args.contains(&"--state") {
+        command.arg("--state").arg(dir.path().join("state")).env("CLAWBRIDGE_TOKEN", token().reveal());
+    }
+    command.env("USER", "m/e").env("NO_COLOR", "1").env("TERM", "xterm");
     command
 }
 
