@@ -152,11 +152,11 @@ async fn the_tables_are_those_of_the_template() {
     let names = bridge.aws("DynamoDB_20120810.ListTables", &json!({})).await;
     assert_eq!(
         names["TableNames"],
-        json!(["clawbridge-events", "clawbridge-limits", "clawbridge-registry", "clawbridge-tasks"])
+        json!(["clawbridge-channel", "clawbridge-events", "clawbridge-limits", "clawbridge-registry", "clawbridge-tasks"])
     );
-    assert_eq!(template.of_type("AWS::DynamoDB::Table"), ["EventsTable", "LimitsTable", "RegistryTable", "TasksTable"]);
+    assert_eq!(template.of_type("AWS::DynamoDB::Table"), ["ChannelTable", "EventsTable", "LimitsTable", "RegistryTable", "TasksTable"]);
     let tables =
-        [("EventsTable", "events"), ("TasksTable", "tasks"), ("RegistryTable", "registry"), ("LimitsTable", "limits")];
+        [("EventsTable", "events"), ("TasksTable", "tasks"), ("RegistryTable", "registry"), ("LimitsTable", "limits"), ("ChannelTable", "channel")];
     for (resource, name) in tables {
         let declared = template.properties(resource);
         assert_eq!(declared["TableName"], format!("${{AWS::StackName}}-{name}"));

@@ -8,6 +8,8 @@ mod bounds;
 mod catch_up;
 mod certificates;
 #[cfg(unix)]
+mod chat;
+#[cfg(unix)]
 mod chat_client;
 mod chat_page;
 mod connected;

@@ -78,7 +78,7 @@ pub(crate) fn needs(needs: Needs) -> Option<&'static str> {
         Needs::Token(words) => Some(words),
         Needs::Wish(Wish::Greet) => Some("any"),
         Needs::Wish(Wish::Look | Wish::LookAtSource(_) | Wish::LookAtTool(_)) => Some("read"),
-        Needs::Wish(Wish::Call(_) | Wish::Replay | Wish::Ask(_)) => Some("execute"),
+        Needs::Wish(Wish::Call(_) | Wish::Replay | Wish::Ask(_) | Wish::Enter(_)) => Some("execute"),
         Needs::Wish(Wish::Administer) => Some("admin"),
     }
 }

@@ -1,6 +1,6 @@
 //! Function `worker`: store events, route them, run tasks.
 //!
-//! A message is an event, a part of one, a replay, a task, a call that somebody wants, or the schedule's wish to catch up. Its records are worked at once and fail alone: what the outside world does
+//! A message is an event, a part of one, a replay, a task, a call that somebody wants, the schedule's wish to catch up, or something that the channel looks after. Its records are worked at once and fail alone: what the outside world does
 //! wrong ends in a task's record, what the bridge could not record comes back (partial batch response) and in the end reaches the
 //! dead-letter queue. Never a sleep: what must wait goes back to the queue with a delay.
 
@@ -17,6 +17,7 @@ mod route;
 pub use batch::{Batch, BatchAnswer};
 
 use clawbridge_aws::{AwsError, Environment, sdk_config};
+use clawbridge_channel::{Channel, ChannelError, Pace, Settings as ChannelSettings};
 use clawbridge_clock::Timestamp;
 use clawbridge_config::Compiled;
 use clawbridge_connections::Connections;
@@ -47,6 +48,12 @@ pub struct Settings {
     pub registry_table: String,
     /// `LIMITS_TABLE`.
     pub limits_table: String,
+    /// `CHANNEL_TABLE`.
+    pub channel_table: String,
+    /// `CHANNEL_ENDPOINT`: the WebSocket API's stage as the management API knows it.
+    pub channel_endpoint: String,
+    /// `CHANNEL_LOOK_SECONDS`: how often turns of the channel are looked after; 15 where it is not set.
+    pub channel_look: Option<Duration>,
     /// `BRIDGE_URL`: where `bridge:` addresses of tools lead; empty if nowhere.
     pub bridge_url: String,
     /// `PUBLIC_URL`: where upstreams can reach the bridge, to answer later; else `BRIDGE_URL`.
@@ -69,6 +76,7 @@ pub struct Worker {
     secrets: Secrets,
     connections: Connections,
     queues: Queues,
+    channel: Channel,
     deployment: Deployment,
     public_url: Arc<str>,
     loaded: Arc<Mutex<Option<Loaded>>>,
@@ -103,6 +111,8 @@ pub(crate) enum Trouble {
     Queue(#[from] SendError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     #[error("{0}")]
     Other(String),
 }
@@ -115,6 +125,7 @@ impl Trouble {
             Trouble::Tasks(_) => "TASKS_UNAVAILABLE",
             Trouble::Queue(_) => "QUEUE_UNAVAILABLE",
             Trouble::Registry(_) => "CONFIG_UNAVAILABLE",
+            Trouble::Channel(error) => error.code(),
             Trouble::Other(_) => "BRIDGE_FAILED",
         }
     }
@@ -136,6 +147,9 @@ impl Worker {
             tasks_table: need("TASKS_TABLE")?,
             registry_table: need("REGISTRY_TABLE")?,
             limits_table: need("LIMITS_TABLE")?,
+            channel_table: need("CHANNEL_TABLE")?,
+            channel_endpoint: need("CHANNEL_ENDPOINT")?,
+            channel_look: read("CHANNEL_LOOK_SECONDS").and_then(|text| text.parse().ok()).map(Duration::from_secs),
             bridge_url: read("BRIDGE_URL").unwrap_or_default(),
             metrics_namespace: read("METRICS_NAMESPACE"),
             public_url: read("PUBLIC_URL").or_else(|| read("BRIDGE_URL")).unwrap_or_default(),
@@ -156,22 +170,38 @@ impl Worker {
         let config = sdk_config(environment)?;
         let tables = aws_sdk_dynamodb::Client::new(&config);
         let secrets = aws_sdk_secretsmanager::Client::new(&config);
+        let registry = Registry::new(tables.clone(), settings.registry_table.clone());
+        let queues = Queues::new(aws_sdk_sqs::Client::new(&config), settings.queue_url, settings.interactive_queue_url);
+        let gateway = aws_sdk_apigatewaymanagement::config::Builder::from(&config)
+            .endpoint_url(settings.channel_endpoint)
+            .build();
+        let channel = Channel::new(
+            tables.clone(),
+            queues.clone(),
+            aws_sdk_apigatewaymanagement::Client::from_conf(gateway),
+            ChannelSettings {
+                table: settings.channel_table,
+                registry: registry.clone(),
+                pace: settings.channel_look.map_or_else(Pace::default, |look| Pace { look }),
+            },
+        );
         Ok(Worker {
+            channel,
+            queues,
+            registry,
             events: Events::new(tables.clone(), settings.events_table),
             tasks: Tasks::new(tables.clone(), settings.tasks_table),
             limits: Limits::new(&tables, settings.limits_table, format!("{:032x}", fastrand::u128(..))),
             connections: Connections::new(
-                tables.clone(),
+                tables,
                 secrets.clone(),
                 clawbridge_connections::Settings {
-                    registry_table: settings.registry_table.clone(),
+                    registry_table: settings.registry_table,
                     secret_prefix: settings.secret_prefix.clone(),
                     public_url: settings.public_url.clone(),
                 },
             ),
-            registry: Registry::new(tables, settings.registry_table),
             secrets: Secrets::new(secrets, ages()),
-            queues: Queues::new(aws_sdk_sqs::Client::new(&config), settings.queue_url, settings.interactive_queue_url),
             deployment: Deployment {
                 bridge_url: settings.bridge_url.into(),
                 secret_prefix: settings.secret_prefix.into(),
@@ -222,6 +252,7 @@ impl Worker {
                 self.catch_up(&message, deadline).await;
                 Ok(())
             }
+            Message::Channel(message) => Ok(Box::pin(self.channel.handle(&message, Timestamp::now())).await?),
         }
     }
 }

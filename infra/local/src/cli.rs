@@ -130,6 +130,12 @@ pub(crate) struct DevArgs {
     /// Seconds between looks at connections whose tokens expire soon. 0 for never.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(crate) refresh_every: u64,
+    /// Seconds between looks at a turn of the channel: how soon is noticed that an agent is gone without a word, or that a crash left something undone.
+    #[arg(long, default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=90))]
+    pub(crate) channel_look: u64,
+    /// Hand the messages of each connection of the channel to the function in another order, drawn with SEED: API Gateway promises none.
+    #[arg(long, value_name = "SEED")]
+    pub(crate) channel_shuffle: Option<u64>,
     #[command(flatten)]
     pub(crate) upstreams: UpstreamArgs,
 }
@@ -355,7 +361,7 @@ pub(crate) struct TokenCreateArgs {
     /// What it is called: letters, digits, - _ and .
     #[arg(long)]
     pub(crate) name: String,
-    /// What it is for: read, execute, admin, tool:NAME, source:NAME or agent:NAME; several times for several [default: admin].
+    /// What it is for: read, execute, admin, tool:NAME, source:NAME, agent:NAME or group:NAME; several times for several [default: admin].
     #[arg(long, value_name = "SCOPE")]
     pub(crate) scope: Vec<Scope>,
     /// The same as --scope tool:NAME.

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+/// The stage of the WebSocket API: standard clients append it to the address that they are given.
+pub(crate) const CHANNEL_STAGE: &str = "responses";
+
 /// Names and addresses of one deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stack {
@@ -28,6 +31,11 @@ pub(crate) struct Stack {
     pub(crate) registry_table: String,
     /// The limits table.
     pub(crate) limits_table: String,
+    /// The channel table.
+    pub(crate) channel_table: String,
+    /// Where users and agents connect. Unknown for a deployed stack unless it is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) channel_url: Option<String>,
     /// What the names of the stack's secrets begin with.
     pub(crate) secret_prefix: String,
     /// Where tools' calls are led instead of to their upstreams, if they are.
@@ -59,6 +67,8 @@ impl Stack {
             tasks_table: format!("{name}-tasks"),
             registry_table: format!("{name}-registry"),
             limits_table: format!("{name}-limits"),
+            channel_table: format!("{name}-channel"),
+            channel_url: None,
             secret_prefix: "clawbridge".to_owned(),
             upstreams: None,
         }
@@ -70,6 +80,7 @@ impl Stack {
             name: "local".to_owned(),
             endpoint_url: Some(endpoint_url.to_owned()),
             public_url: Some(public_url.to_owned()),
+            channel_url: Some(format!("{}/{CHANNEL_STAGE}", public_url.replacen("http", "ws", 1))),
             ..Stack::named("clawbridge")
         }
     }

@@ -21,11 +21,13 @@ pub enum Scope {
     Source(String),
     /// `agent:NAME`: speak with this agent.
     Agent(String),
+    /// `group:NAME`: take part in this group's conversations with the agents that the token may speak with.
+    Group(String),
 }
 
 /// A text that is no scope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a scope is read, execute, admin, tool:NAME, source:NAME or agent:NAME")]
+#[error("a scope is read, execute, admin, tool:NAME, source:NAME, agent:NAME or group:NAME")]
 pub struct ScopeError;
 
 /// What somebody wants to do. Who may is one table, [`Scope::allows`].
@@ -45,6 +47,8 @@ pub enum Wish<'a> {
     Replay,
     /// Have an agent do something; `None`: whichever there is.
     Ask(Option<&'a str>),
+    /// Take part in a group's conversation.
+    Enter(&'a str),
     /// Change the configuration, decide about outcomes that nobody knows, make and revoke tokens.
     Administer,
 }
@@ -57,14 +61,15 @@ impl Scope {
             (Scope::Admin, _) | (_, Wish::Greet) => true,
             (_, Wish::Administer) => false,
             (Scope::Read, Wish::Look | Wish::LookAtSource(_) | Wish::LookAtTool(_)) => true,
-            (Scope::Read, Wish::Call(_) | Wish::Replay | Wish::Ask(_)) => false,
+            (Scope::Read, Wish::Call(_) | Wish::Replay | Wish::Ask(_) | Wish::Enter(_)) => false,
             (Scope::Execute, Wish::LookAtTool(_) | Wish::Call(_) | Wish::Replay | Wish::Ask(_)) => true,
-            (Scope::Execute, Wish::Look | Wish::LookAtSource(_)) => false,
+            (Scope::Execute, Wish::Look | Wish::LookAtSource(_) | Wish::Enter(_)) => false,
             (Scope::Tool(own), Wish::LookAtTool(name) | Wish::Call(name)) => own == name,
             (Scope::Source(own), Wish::LookAtSource(name)) => own == name,
             (Scope::Agent(own), Wish::Ask(Some(name))) => own == name,
             (Scope::Agent(_), Wish::Ask(None)) => true,
-            (Scope::Tool(_) | Scope::Source(_) | Scope::Agent(_), _) => false,
+            (Scope::Group(own), Wish::Enter(name)) => own == name,
+            (Scope::Tool(_) | Scope::Source(_) | Scope::Agent(_) | Scope::Group(_), _) => false,
         }
     }
 }
@@ -78,6 +83,7 @@ impl fmt::Display for Scope {
             Scope::Tool(name) => write!(f, "tool:{name}"),
             Scope::Source(name) => write!(f, "source:{name}"),
             Scope::Agent(name) => write!(f, "agent:{name}"),
+            Scope::Group(name) => write!(f, "group:{name}"),
         }
     }
 }
@@ -97,6 +103,7 @@ impl FromStr for Scope {
             Some(("tool", name)) if is_name(name) => Ok(Scope::Tool(name.to_owned())),
             Some(("source", name)) if is_name(name) => Ok(Scope::Source(name.to_owned())),
             Some(("agent", name)) if is_name(name) => Ok(Scope::Agent(name.to_owned())),
+            Some(("group", name)) if is_name(name) => Ok(Scope::Group(name.to_owned())),
             _ => Err(ScopeError),
         }
     }
@@ -121,15 +128,18 @@ mod tests {
             Wish::Ask(None),
             Wish::Ask(Some("main")),
             Wish::Ask(Some("other")),
+            Wish::Enter("team"),
+            Wish::Enter("board"),
             Wish::Administer,
         ];
         for (scope, expected) in [
-            ("admin", "1111111111111"),
-            ("read", "1111110000000"),
-            ("execute", "1000111111110"),
-            ("tool:charge", "1000101000000"),
-            ("source:stripe", "1010000000000"),
-            ("agent:main", "1000000001100"),
+            ("admin", "111111111111111"),
+            ("read", "111111000000000"),
+            ("execute", "100011111111000"),
+            ("tool:charge", "100010100000000"),
+            ("source:stripe", "101000000000000"),
+            ("agent:main", "100000000110000"),
+            ("group:team", "100000000000100"),
         ] {
             let parsed: Scope = scope.parse().expect("a scope");
             let allowed: String = wishes.iter().map(|wish| if parsed.allows(*wish) { '1' } else { '0' }).collect();

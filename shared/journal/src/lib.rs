@@ -326,6 +326,77 @@ pub enum Entry<'a> {
         /// In plain words, or empty.
         reason: &'a str,
     },
+    /// Somebody has connected to the channel.
+    #[serde(rename = "channel.connected")]
+    ChannelConnected {
+        /// API Gateway's id of the connection.
+        connection: &'a str,
+        /// `user` or `agent`.
+        role: &'a str,
+        /// The token's name, or the agent's.
+        name: &'a str,
+    },
+    /// Somebody was not let into the channel.
+    #[serde(rename = "channel.refused")]
+    ChannelRefused {
+        /// HTTP status answered.
+        status: u16,
+        /// Stable code.
+        code: &'a str,
+        /// In plain words.
+        reason: &'a str,
+        /// API Gateway's request id.
+        request_id: &'a str,
+    },
+    /// A connection to the channel has ended.
+    #[serde(rename = "channel.closed")]
+    ChannelClosed {
+        /// API Gateway's id of the connection.
+        connection: &'a str,
+        /// `user` or `agent`.
+        role: &'a str,
+        /// The token's name, or the agent's.
+        name: &'a str,
+    },
+    /// A frame was refused or dropped. Nothing of it is in the line.
+    #[serde(rename = "channel.frame_refused")]
+    FrameRefused {
+        /// API Gateway's id of the connection.
+        connection: &'a str,
+        /// `user` or `agent`.
+        role: &'a str,
+        /// Stable code.
+        code: &'a str,
+        /// Its size, bytes.
+        bytes: usize,
+    },
+    /// A turn was accepted.
+    #[serde(rename = "response.accepted")]
+    ResponseAccepted {
+        /// Response id.
+        response: &'a str,
+        /// The agent's name.
+        agent: &'a str,
+        /// Whether it waits for something.
+        queued: bool,
+    },
+    /// A response is over.
+    #[serde(rename = "response.ended")]
+    ResponseEnded {
+        /// Response id.
+        response: &'a str,
+        /// The agent's name.
+        agent: &'a str,
+        /// `completed`, `failed`, `incomplete` or `cancelled`.
+        status: &'a str,
+        /// Why, where it was not completed: a stable code.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<&'a str>,
+        /// Events that it had.
+        events: u64,
+        /// Milliseconds since it was accepted.
+        ms: u64,
+    },
     /// A person has to authorise a connection again.
     #[serde(rename = "connection.expired")]
     ConnectionExpired {
@@ -365,7 +436,14 @@ impl Entry<'_> {
             | Entry::CatchUpRan { .. }
             | Entry::ConnectionConnected { .. }
             | Entry::ConnectionRefreshed { .. }
+            | Entry::ChannelConnected { .. }
+            | Entry::ChannelClosed { .. }
+            | Entry::ResponseAccepted { .. }
             | Entry::ConfigLoaded { .. } => Level::Info,
+            Entry::ResponseEnded { code: None, .. } => Level::Info,
+            Entry::ResponseEnded { .. } | Entry::FrameRefused { .. } => Level::Warn,
+            Entry::ChannelRefused { status, .. } if *status >= 500 => Level::Error,
+            Entry::ChannelRefused { .. } => Level::Warn,
             Entry::ConsentRefused { status: 503, .. } => Level::Error,
             Entry::ConsentRefused { .. } | Entry::ConnectionFailed { .. } | Entry::ConnectionExpired { .. } => {
                 Level::Warn

@@ -10,8 +10,8 @@ mod split;
 
 pub use connection_event::{ConnectionChange, ConnectionEvent};
 pub use message::{
-    AnswerMessage, Body, CatchUpMessage, Decision, EventMessage, MAX_INTERACTIVE_DELAY, Message, MessageError,
-    PartMessage, Priority, ReplayMessage, Settlement, SourceSecretMessage, SubmitMessage, TaskMessage,
+    AnswerMessage, Body, CatchUpMessage, ChannelMessage, Decision, EventMessage, MAX_INTERACTIVE_DELAY, Message,
+    MessageError, PartMessage, Priority, ReplayMessage, Settlement, SourceSecretMessage, SubmitMessage, TaskMessage,
 };
 pub use sender::{Queue, Queues, SendError};
 pub use split::{MAX_PARTS, PART_BYTES, event_messages};

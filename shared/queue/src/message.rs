@@ -36,6 +36,8 @@ pub enum Message {
     SourceSecret(SourceSecretMessage),
     /// The schedule wants what senders that never retry have missed to be asked for.
     CatchUp(CatchUpMessage),
+    /// The channel looks after something of its own.
+    Channel(ChannelMessage),
 }
 
 /// A verified delivery on its way to the events table.
@@ -270,6 +272,30 @@ pub struct CatchUpMessage {
     pub source: Option<String>,
 }
 
+/// What the channel looks after, so that what a crash left undone is ended all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "lowercase")]
+pub enum ChannelMessage {
+    /// A response: is it still under way, is its agent still there, was everything sent and settled?
+    Look {
+        /// Response id.
+        response: String,
+        /// How often it was looked at before.
+        #[serde(default)]
+        looks: u32,
+    },
+    /// A user's connection: is it as old as connections get?
+    Connection {
+        /// API Gateway's id of it.
+        id: String,
+    },
+    /// An agent's connector that says nothing of its own has connected: is it there?
+    Connected {
+        /// API Gateway's id of the connection.
+        connection: String,
+    },
+}
+
 /// Why a message cannot be read. It goes to the dead-letter queue: nobody but the bridge writes to the queue.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
@@ -297,6 +323,7 @@ enum Written<'a> {
     SourceSecret(&'a SourceSecretMessage),
     #[serde(rename = "catch-up")]
     CatchUp(&'a CatchUpMessage),
+    Channel(&'a ChannelMessage),
 }
 
 #[derive(Deserialize)]
@@ -312,6 +339,7 @@ enum Read {
     SourceSecret(SourceSecretMessage),
     #[serde(rename = "catch-up")]
     CatchUp(CatchUpMessage),
+    Channel(ChannelMessage),
 }
 
 #[derive(Serialize)]
@@ -333,7 +361,10 @@ impl Message {
         match self {
             Message::Task(task) => task.priority,
             Message::Submit(submit) => submit.priority,
-            Message::Event(_)
+            // Somebody waits for the answer.
+            Message::Channel(ChannelMessage::Look { .. } | ChannelMessage::Connected { .. }) => Priority::Interactive,
+            Message::Channel(ChannelMessage::Connection { .. })
+            | Message::Event(_)
             | Message::Part(_)
             | Message::Replay(_)
             | Message::Answer(_)
@@ -356,6 +387,7 @@ impl Message {
             Message::Submit(submit) => Written::Submit(submit),
             Message::SourceSecret(secret) => Written::SourceSecret(secret),
             Message::CatchUp(catch_up) => Written::CatchUp(catch_up),
+            Message::Channel(channel) => Written::Channel(channel),
         };
         let text = serde_json::to_string(&Envelope { v: VERSION, message }).map_err(malformed)?;
         Ok(ascii(text))
@@ -379,6 +411,7 @@ impl Message {
             Read::Submit(submit) => Message::Submit(submit),
             Read::SourceSecret(secret) => Message::SourceSecret(secret),
             Read::CatchUp(catch_up) => Message::CatchUp(catch_up),
+            Read::Channel(channel) => Message::Channel(channel),
         })
     }
 }
@@ -511,6 +544,9 @@ mod tests {
             Message::Submit(submit(Priority::Interactive)),
             Message::Submit(submit(Priority::Background)),
             Message::CatchUp(CatchUpMessage { source: Some("github".into()) }),
+            Message::Channel(ChannelMessage::Look { response: "resp_1".into(), looks: 3 }),
+            Message::Channel(ChannelMessage::Connection { id: "XfGLwdPqtjMCFsg=".into() }),
+            Message::Channel(ChannelMessage::Connected { connection: "XfGLwdPqtjMCFsg=".into() }),
         ];
         for message in messages {
             let text = message.encode().expect("encode");

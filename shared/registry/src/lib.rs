@@ -1,11 +1,13 @@
-//! The registry table: configuration versions, and (`tokens`) the API's tokens.
+//! The registry table: configuration versions, (`tokens`) the API's tokens and (`agents`) agents.
 //!
 //! `apply` puts a new version; functions look for it every few seconds and keep what they compiled. Key: `kind`, `name`. The item
 //! `config`/`current` holds the version in use; `config`/`v00000012` each one that was.
 
+mod agents;
 mod submissions;
 mod tokens;
 
+pub use agents::MAX_AGENTS;
 pub use submissions::Submitted;
 pub use tokens::{MAX_TOKENS, USE_NOTED_EVERY};
 

@@ -203,6 +203,12 @@ impl Machine {
         out
     }
 
+    /// It is answered in another way than it was made for: how long it waits for what is that one's. How large it may be stays.
+    pub fn follow(&mut self, policy: Policy) {
+        let Policy { max_event_bytes, max_delta_bytes, .. } = self.policy;
+        self.policy = Policy { max_event_bytes, max_delta_bytes, ..policy };
+    }
+
     /// The turn was sent to the agent: from now on it may not be silent for too long.
     pub fn dispatched(&mut self, now: Timestamp) {
         self.heard_at = Some(now);

@@ -59,6 +59,7 @@ impl Stack {
             "tasks_table": self.tasks_table,
             "registry_table": self.registry_table,
             "limits_table": self.limits_table,
+            "channel_table": "bench-channel",
             "secret_prefix": self.secret_prefix,
         })
     }

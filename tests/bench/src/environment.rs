@@ -151,6 +151,9 @@ impl Environment {
             ("TASKS_TABLE", stack.tasks_table),
             ("REGISTRY_TABLE", stack.registry_table),
             ("LIMITS_TABLE", stack.limits_table),
+            // No message of what is measured is the channel's.
+            ("CHANNEL_TABLE", "bench-channel"),
+            ("CHANNEL_ENDPOINT", endpoint),
         ]);
         let spawned = Instant::now();
         let child = command.spawn().map_err(|error| unstartable(&function.path, &error))?;

@@ -43,8 +43,7 @@ pub(super) async fn url(global: &Global, args: &ChatArgs) -> Result<Url, Failure
         return Err(Failure::usage("URL_MISSING", message));
     }
     let stack = reach::local(global).await?;
-    let public = stack.public_url.unwrap_or_default();
-    channel_url(&public.replacen("http", "ws", 1))
+    channel_url(&stack.channel_url.unwrap_or_default())
 }
 
 /// The token.

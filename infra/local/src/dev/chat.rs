@@ -42,11 +42,11 @@ struct Access {
 }
 
 impl Chat {
-    /// Makes the token that the page uses from now on; the one before is refused. `public` is the public port's address.
+    /// Makes the token that the page uses from now on; the one before is refused. `channel` is the channel's address.
     ///
     /// # Errors
     /// The registry could not be written.
-    pub(super) async fn provide(&self, registry: &Registry, public: &str) -> Result<(), Failure> {
+    pub(super) async fn provide(&self, registry: &Registry, channel: &str) -> Result<(), Failure> {
         let unavailable =
             |reason: String| Failure::new("STATE_UNAVAILABLE", format!("the token of the page: {reason}"));
         let (token, now) = (random::token(), Timestamp::now());
@@ -60,8 +60,7 @@ impl Chat {
         };
         registry.revoke_token(TOKEN_NAME).await.map_err(|error| unavailable(error.to_string()))?;
         registry.put_token(&record, now).await.map_err(|error| unavailable(error.to_string()))?;
-        let channel = format!("{}/responses", public.replacen("http", "ws", 1));
-        drop(self.access.set(Access { token, channel }));
+        drop(self.access.set(Access { token, channel: channel.to_owned() }));
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The functions' own handlers, invoked as Lambda invokes them: JSON in, JSON out.
 
 use clawbridge_api::Api;
+use clawbridge_channel_function::ChannelFunction;
 use clawbridge_local_aws::gateway::{Invocation, Invoke, InvokeError};
 use clawbridge_oauth_function::Oauth;
 use clawbridge_webhook::Webhook;
@@ -62,6 +63,17 @@ pub(crate) fn oauth(oauth: Oauth) -> Invoke {
         Box::pin(async move {
             let payload = read(&invocation)?;
             written(oauth.invoke(LambdaEvent::new(payload, context(&invocation))).await)
+        })
+    })
+}
+
+/// `channel` behind the WebSocket API.
+pub(crate) fn channel(channel: ChannelFunction) -> Invoke {
+    Arc::new(move |invocation| {
+        let channel = channel.clone();
+        Box::pin(async move {
+            let event = read(&invocation)?;
+            written(channel.invoke(LambdaEvent::new(event, context(&invocation))).await)
         })
     })
 }

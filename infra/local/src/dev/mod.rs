@@ -4,6 +4,7 @@
 //! the AWS services, the echo endpoint, a page to chat with and the description of the stack; it checks no credentials and must stay on this machine.
 
 mod admin_token;
+mod channel;
 mod chat;
 mod echo;
 mod functions;
@@ -24,6 +25,7 @@ use clawbridge_aws::{Environment, sdk_config};
 use clawbridge_journal::Level;
 use clawbridge_local_aws::gateway::{Access, Function, Gateway, Invoke, Outcome};
 use clawbridge_local_aws::mapping::{BatchOutcome, Mapping, MappingConfig, Notice};
+use clawbridge_local_aws::websocket::WebSockets;
 use clawbridge_local_aws::{LocalAws, OpenError, State};
 use clawbridge_oauth_function::{Oauth, Settings as OauthSettings};
 use clawbridge_queue::Queue;
@@ -79,12 +81,13 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     stack.upstreams = upstreams.as_ref().map(|running| running.led_to());
     let view = upstreams.as_ref().map(|running| running.view()).unwrap_or_default();
 
+    let channel = channel::serve(&environment, &local, &stack, args, show)?;
     let (stop_work, work_stopped) = signal::channel(false);
     let (stop_services, services_stopped) = signal::channel(false);
     let (echo, chat) = (Echo::default(), Chat::default());
     let services = tokio::spawn(local.clone().serve(
         private,
-        pages(echo, chat.clone(), stack.clone(), view.clone(), show),
+        pages(echo, chat.clone(), stack.clone(), view.clone(), channel.clone(), show),
         until(services_stopped),
     ));
 
@@ -118,6 +121,9 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         tasks_table: stack.tasks_table.clone(),
         registry_table: stack.registry_table.clone(),
         limits_table: stack.limits_table.clone(),
+        channel_table: stack.channel_table.clone(),
+        channel_endpoint: channel::endpoint(&stack),
+        channel_look: Some(Duration::from_secs(args.channel_look)),
         bridge_url: stack.endpoint_url.clone().unwrap_or_default(),
         metrics_namespace: None,
         public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()).unwrap_or_default(),
@@ -139,10 +145,10 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     if let State::Dir(dir) = &state {
         admin_token::provide(dir, &registry).await?;
     }
-    chat.provide(&registry, stack.public_url.as_deref().unwrap_or_default()).await?;
+    chat.provide(&registry, stack.channel_url.as_deref().unwrap_or_default()).await?;
 
     let oauth = Function::new(functions::oauth(oauth), OAUTH_TIMEOUT);
-    let gateway = gateway(functions::webhook(webhook), oauth.clone(), functions::api(api), show)?;
+    let gateway = gateway(functions::webhook(webhook), oauth.clone(), functions::api(api), show)?.websockets(channel);
     let worker = functions::worker(worker);
     let work = mapping(&local, worker.clone(), &stack.queue, args.concurrency, args, show)?;
     let interactive = mapping(&local, worker, &stack.interactive_queue, args.interactive_concurrency, args, show)?;
@@ -238,9 +244,13 @@ fn pages(
     chat: Chat,
     stack: Stack,
     upstreams: View,
+    channel: WebSockets,
     show: Show,
 ) -> impl Fn(Request<Bytes>) -> Page + Send + Sync + 'static {
     move |request| {
+        if let Some(managed) = channel.manage(&request) {
+            return Box::pin(std::future::ready(managed));
+        }
         let path = request.uri().path();
         let response = match path {
             "/" if request.method() == Method::GET => json_response(StatusCode::OK, &json!(stack)),
@@ -383,6 +393,9 @@ fn banner(
     println!("  webhooks   {public}/hooks/SOURCE    (what API Gateway would serve; a tunnel may point here)");
     if let State::Dir(dir) = state {
         println!("  api        {public}/api/v1/    (token: {})", admin_token::path(dir).display());
+    }
+    if let Some(channel) = &stack.channel_url {
+        println!("  channel    {channel}    (users with a token, agents with an app key and secret)");
     }
     println!("  private    {private}    (AWS services without credentials, /echo; keep it on this machine)");
     println!("  chat       {private}/chat    (talk to an agent in a browser; `clawbridge chat` does it in a terminal)");

@@ -39,7 +39,8 @@ pub(crate) async fn provision(
     };
     let registry = Table { name: &stack.registry_table, key: &["kind", "name"], indexes: &[] };
     let limits = Table { name: &stack.limits_table, key: &["scope"], indexes: &[] };
-    for table in [events, tasks, registry, limits] {
+    let channel = Table { name: &stack.channel_table, key: &["id", "part"], indexes: &[] };
+    for table in [events, tasks, registry, limits, channel] {
         table.make(tables).await?;
     }
     Ok(())

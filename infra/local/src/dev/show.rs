@@ -170,6 +170,23 @@ fn words(entry: &Entry<'_>) -> (&'static str, String) {
         Entry::ConnectionExpired { provider, account, code, .. } => {
             ("connect", format!("{provider}/{account}: {code}: somebody has to connect it again"))
         }
+        Entry::ChannelConnected { connection, role, name } => {
+            ("channel", format!("{role} {name} connected ({connection})"))
+        }
+        Entry::ChannelRefused { status, code, reason, .. } => {
+            ("channel", format!("somebody was refused with {status} {code}: {reason}"))
+        }
+        Entry::ChannelClosed { connection, role, name } => ("channel", format!("{role} {name} is gone ({connection})")),
+        Entry::FrameRefused { connection, role, code, bytes } => {
+            ("channel", format!("a message of {bytes} bytes of the {role} on {connection} was refused: {code}"))
+        }
+        Entry::ResponseAccepted { response, agent, queued } => {
+            ("channel", format!("{response}  {agent}  accepted{}", if *queued { ", waits" } else { "" }))
+        }
+        Entry::ResponseEnded { response, agent, status, code, events, ms } => {
+            let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+            ("channel", format!("{response}  {agent}  {status}{code} in {ms} ms, {events} events"))
+        }
         Entry::BridgeFailed { code, reason, subject } => ("bridge", format!("{code} {subject}: {reason}")),
         _ => ("?", String::new()),
     }

@@ -40,6 +40,8 @@ pub enum Code {
     InputTooLarge,
     /// What it continues is not known here.
     PreviousResponseNotFound,
+    /// A response or session that the request is about is not known to whoever asks.
+    NotFound,
     /// The connection is as old as connections get.
     ConnectionLimitReached,
     /// There were too many requests.
@@ -65,6 +67,7 @@ impl Code {
             Code::UnsupportedParameter => "unsupported_parameter",
             Code::InputTooLarge => "input_too_large",
             Code::PreviousResponseNotFound => "previous_response_not_found",
+            Code::NotFound => "not_found",
             Code::ConnectionLimitReached => "websocket_connection_limit_reached",
             Code::RateLimitExceeded => "rate_limit_exceeded",
             Code::QueueFull => "queue_full",
@@ -76,6 +79,7 @@ impl Code {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
+            Code::NotFound => 404,
             Code::RequestTooLarge | Code::InputTooLarge => 413,
             Code::RateLimitExceeded | Code::QueueFull => 429,
             Code::ServerError => 500,
@@ -121,11 +125,15 @@ impl ErrorFrame {
         ErrorFrame { code, message: message.into(), param: None }
     }
 
-    pub(crate) fn about(code: Code, param: impl Into<String>, message: impl Into<String>) -> ErrorFrame {
+    /// A refusal that is about one member.
+    #[must_use]
+    pub fn about(code: Code, param: impl Into<String>, message: impl Into<String>) -> ErrorFrame {
         ErrorFrame { code, message: message.into(), param: Some(param.into()) }
     }
 
-    pub(crate) fn missing(param: &str) -> ErrorFrame {
+    /// Something that must be there is not.
+    #[must_use]
+    pub fn missing(param: &str) -> ErrorFrame {
         ErrorFrame::about(Code::MissingRequiredParameter, param, format!("Missing required parameter: '{param}'."))
     }
 
