@@ -9,8 +9,8 @@ use clawbridge_aws::{Environment, sdk_config};
 use clawbridge_clock::Timestamp;
 use clawbridge_registry::Registry;
 use clawbridge_responses::AgentEvent;
-use clawbridge_responses::dialects::bridge::{FromConnector, ToConnector, read_from_bridge, write};
 use clawbridge_responses::dialects::Turn;
+use clawbridge_responses::dialects::bridge::{FromConnector, ToConnector, read_from_bridge, write};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use std::time::Duration;
@@ -54,7 +54,8 @@ impl Agent {
         let stream = TcpStream::connect(host).await.expect("a connection");
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await.expect("a socket");
         let mut agent = Agent { socket };
-        let hello = FromConnector::Hello { connector: "test 1".to_owned(), instance: "i1".to_owned(), holds: Vec::new() };
+        let hello =
+            FromConnector::Hello { connector: "test 1".to_owned(), instance: "i1".to_owned(), holds: Vec::new() };
         agent.send(&hello).await;
         let welcome = agent.frame().await;
         assert!(matches!(welcome, ToConnector::Welcome { .. }), "{welcome:?}");
