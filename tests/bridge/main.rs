@@ -10,6 +10,11 @@ mod bounds;
 mod catch_up;
 mod certificates;
 mod channel;
+#[cfg(unix)]
+mod chat;
+#[cfg(unix)]
+mod chat_client;
+mod chat_page;
 mod config_api;
 mod connected;
 mod connections;

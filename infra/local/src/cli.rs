@@ -53,6 +53,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Run the whole bridge on this machine.
     Dev(DevArgs),
+    Chat(crate::chat::args::ChatArgs),
     /// Sign a fixture for its source and post it.
     Send(SendArgs),
     /// Events: what came in.

@@ -1,11 +1,14 @@
 //! The whole bridge on one machine, and the operator's commands.
 
+mod chat;
 mod cli;
 mod dev;
 mod failure;
 mod operator;
 mod out;
 mod random;
+#[allow(dead_code, reason = "each command uses a part of it")]
+mod socket;
 mod stack;
 mod upstreams;
 
@@ -32,6 +35,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => dev::run(&global, &cli.dev).await,
         Some(Command::Dev(args)) => dev::run(&global, &args).await,
+        Some(Command::Chat(args)) => chat::run(&global, &args).await,
         Some(Command::Send(args)) => operator::send::send(&global, &args).await,
         Some(Command::Events(command)) => operator::events::run(&global, command).await,
         Some(Command::Tasks(command)) => operator::tasks::run(&global, command).await,

@@ -11,6 +11,15 @@ pub(crate) fn line(text: Arguments<'_>) {
     }
 }
 
+/// Prints text as it is, at once.
+pub(crate) fn text(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        std::process::exit(0);
+    }
+}
+
 /// [`println!`](std::println) for commands: see [`line`].
 macro_rules! say {
     () => { $crate::out::line(format_args!("")) };

@@ -56,6 +56,12 @@ pub(crate) fn trace() -> TraceContext {
     TraceContext::begin(u128::from_be_bytes(name))
 }
 
+/// A number from 0 to 1, for spreading what would happen together.
+pub(crate) fn chance() -> f64 {
+    let [first, second, ..] = bytes();
+    f64::from(u16::from_le_bytes([first, second])) / f64::from(u16::MAX)
+}
+
 /// 256 random bits.
 fn bytes() -> [u8; 32] {
     let mut bytes = [0; 32];

@@ -9,6 +9,7 @@
 //! ```
 
 use super::browser::Browser;
+use super::chat_page::ChatPage;
 use super::node::{Node, folder};
 use super::{client, eventually};
 use serde::Deserialize;
@@ -114,6 +115,11 @@ impl Runtime {
         let ready = node.line("the authorization server is ready", |line| line["event"] == "ready").await;
         let issuer = ready["issuer"].as_str().expect("an issuer").to_owned();
         Authority { node, issuer }
+    }
+
+    /// Opens a page that talks to an agent, in a Chromium of its own.
+    pub(crate) async fn chat_page(self, url: &str) -> ChatPage {
+        ChatPage::open(url).await
     }
 
     /// Starts Chromium. No more than two run at a time; a test waits here for its turn.

@@ -134,9 +134,14 @@ fn parameter(url: &str, name: &str) -> Option<String> {
     url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
+/// Waits until another browser may run.
+pub(super) async fn turn() -> SemaphorePermit<'static> {
+    TURNS.acquire().await.expect("a turn")
+}
+
 impl Browser {
     pub(super) async fn start() -> Browser {
-        let turn = TURNS.acquire().await.expect("a turn");
+        let turn = turn().await;
         let node = Node::start("consent.mjs", &["--steps"]);
         node.line("Chromium runs", |line| line["event"] == "ready").await;
         Browser { node, _turn: turn }

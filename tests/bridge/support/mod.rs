@@ -4,9 +4,12 @@ pub(crate) mod authority;
 mod bridge;
 pub(crate) mod browser;
 pub(crate) mod channel;
+pub(crate) mod chat_channel;
+pub(crate) mod chat_page;
 pub(crate) mod clients;
 mod node;
 mod stub;
+pub(crate) mod talk;
 pub(crate) mod work;
 
 pub(crate) use bridge::{

@@ -76,7 +76,7 @@ pub(super) fn parse_since(text: &str) -> Result<Duration, String> {
     since.filter(|since| *since <= longest).ok_or_else(wrong)
 }
 
-pub(super) fn parse_wait(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_wait(text: &str) -> Result<Duration, String> {
     const LONGEST: u64 = 24 * 60 * 60;
     let wrong = || "a duration is written as 90s, 30m or 12h, and is 1s to 24h".to_owned();
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;

@@ -1,10 +1,11 @@
 //! `clawbridge dev`: the whole bridge in one process.
 //!
 //! Two ports. The public one answers what API Gateway would, and nothing else, so that a tunnel may point at it. The private one carries
-//! the AWS services, the echo endpoint and the description of the stack; it checks no credentials and must stay on this machine.
+//! the AWS services, the echo endpoint, a page to chat with and the description of the stack; it checks no credentials and must stay on this machine.
 
 mod admin_token;
 mod channel;
+mod chat;
 mod echo;
 mod functions;
 mod provision;
@@ -18,6 +19,7 @@ use crate::stack::Stack;
 use crate::upstreams::{Opened, Tools, View, WayOut};
 use aws_sdk_secretsmanager::Client as SecretsClient;
 use bytes::Bytes;
+use chat::Chat;
 use clawbridge_api::{Api as ApiFunction, Settings as ApiSettings};
 use clawbridge_aws::{Environment, sdk_config};
 use clawbridge_journal::Level;
@@ -85,10 +87,10 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     let channel = channel::serve(&environment, &local, &stack, args, show)?;
     let (stop_work, work_stopped) = signal::channel(false);
     let (stop_services, services_stopped) = signal::channel(false);
-    let echo = Echo::default();
+    let (echo, chat) = (Echo::default(), Chat::default());
     let services = tokio::spawn(local.clone().serve(
         private,
-        pages(echo, stack.clone(), view.clone(), channel.clone(), show),
+        pages(echo, chat.clone(), stack.clone(), view.clone(), channel.clone(), show),
         until(services_stopped),
     ));
 
@@ -150,6 +152,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
     if let State::Dir(dir) = &state {
         admin_token::provide(dir, &registry).await?;
     }
+    chat.provide(&registry, stack.channel_url.as_deref().unwrap_or_default()).await?;
 
     let oauth = Function::new(functions::oauth(oauth), OAUTH_TIMEOUT);
     let gateway = gateway(functions::webhook(webhook), oauth.clone(), functions::api(api), show)?.websockets(channel);
@@ -245,6 +248,7 @@ type Page = BoxFuture<'static, Response<Bytes>>;
 /// What the private port shows beside the AWS services.
 fn pages(
     echo: Echo,
+    chat: Chat,
     stack: Stack,
     upstreams: View,
     channel: WebSockets,
@@ -265,6 +269,7 @@ fn pages(
                 }
             },
             path if path == "/echo" || path.starts_with("/echo/") => echo.answer(&request, &show),
+            path if path == "/chat" || path.starts_with("/chat/") => chat.answer(&request),
             _ => json_response(StatusCode::NOT_FOUND, &json!({"message": "Not Found"})),
         };
         Box::pin(std::future::ready(response))
@@ -403,6 +408,7 @@ fn banner(
         println!("  channel    {channel}    (users with a token, agents with an app key and secret)");
     }
     println!("  private    {private}    (AWS services without credentials, /echo; keep it on this machine)");
+    println!("  chat       {private}/chat    (talk to an agent in a browser; `clawbridge chat` does it in a terminal)");
     println!("  state      {kept}");
     match &applied.summary {
         Some(summary) => println!("  config     {summary}"),

@@ -13,7 +13,7 @@ mod http;
 pub(crate) mod import;
 pub(crate) mod limits;
 mod proof;
-mod reach;
+pub(crate) mod reach;
 pub(crate) mod secrets;
 pub(crate) mod send;
 pub(crate) mod skills;

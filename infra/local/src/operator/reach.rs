@@ -127,7 +127,7 @@ pub(crate) fn unreachable(code: &'static str, reason: &str) -> Failure {
 }
 
 /// Asks the running `clawbridge dev` what it is made of.
-pub(super) async fn local(global: &Global) -> Result<Stack, Failure> {
+pub(crate) async fn local(global: &Global) -> Result<Stack, Failure> {
     let url = match &global.local {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => remembered().unwrap_or_else(|| DEFAULT_LOCAL.to_owned()),
