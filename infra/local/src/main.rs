@@ -6,6 +6,8 @@ mod failure;
 mod operator;
 mod out;
 mod random;
+#[allow(dead_code, reason = "each command uses a part of it")]
+mod socket;
 mod stack;
 mod upstreams;
 
