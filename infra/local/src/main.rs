@@ -1,12 +1,12 @@
 //! The whole bridge on one machine, and the operator's commands.
 
 mod cli;
+mod connector;
 mod dev;
 mod failure;
 mod operator;
 mod out;
 mod random;
-#[allow(dead_code, reason = "each command uses a part of it")]
 mod socket;
 mod stack;
 mod upstreams;
@@ -43,6 +43,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Secret(command)) => operator::secrets::run(&global, command).await,
         Some(Command::Token(command)) => operator::tokens::run(&global, command).await,
         Some(Command::ConnectAccount(args)) => operator::connect::run(&global, &args).await,
+        Some(Command::Connect(args)) => connector::run(&global, *args).await,
         Some(Command::Connections(command)) => operator::connections::run(&global, command).await,
         Some(Command::Doctor(args)) => operator::doctor::run(&global, &args).await,
         Some(Command::Verify(args)) => operator::verify::run(&global, &args).await,

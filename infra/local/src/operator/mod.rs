@@ -11,7 +11,7 @@ mod fixture;
 pub(crate) mod import;
 pub(crate) mod limits;
 mod proof;
-mod reach;
+pub(crate) mod reach;
 pub(crate) mod secrets;
 pub(crate) mod send;
 pub(crate) mod sources;
