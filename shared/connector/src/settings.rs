@@ -229,7 +229,7 @@ impl Told {
             Some(_) => return wrong("mode is neither responses nor hooks"),
         };
         let model = filled(self.model).unwrap_or_else(|| "openclaw/main".to_owned());
-        if model != "openclaw" && !model.strip_prefix("openclaw/").is_some_and(|agent| !agent.is_empty()) {
+        if model != "openclaw" && model.strip_prefix("openclaw/").is_none_or(str::is_empty) {
             return wrong("model is neither openclaw nor openclaw/AGENT");
         }
         let mut timing = Timing::default();
