@@ -1,5 +1,7 @@
 //! The connector over real sockets, between a bridge and a gateway that misbehave.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use clawbridge_clock::Timestamp;
@@ -47,6 +49,7 @@ async fn what_the_gateway_streams_arrives_equal_and_the_request_says_who_asks() 
     });
     assert_eq!(Some(text), whole);
     connector.stop().await;
+    assert_eq!(peer.closed().await, Some(1000));
     let told = connector.over().await;
     let log: String =
         told.iter().map(|notice| notice.line(Timestamp::now()) + &notice.json(Timestamp::now())).collect();
@@ -273,6 +276,7 @@ async fn a_gateway_that_is_not_there_yet_is_waited_for_and_not_for_ever() {
     asked.complete("there").await;
     assert_eq!(bridge.whole(&mut peer, "r").await.1, "there");
     connector.stop().await;
+    assert_eq!(peer.closed().await, Some(1000));
     connector.over().await;
 
     drop(gateway);
@@ -332,6 +336,7 @@ async fn a_stopped_connector_finishes_what_is_under_way_and_says_goodbye() {
     connector.stop().await;
     assert_eq!(bridge.failure(&mut peer, "q").await, "connector_stopped");
     asked.gone().await;
+    assert_eq!(peer.closed().await, Some(1000));
     connector.over().await;
 }
 
