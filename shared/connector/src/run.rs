@@ -282,9 +282,15 @@ async fn connection<S>(
     let read = async {
         loop {
             let input = match stream.next().await {
-                None => return "the connection broke".to_owned(),
-                Some(Err(error)) => return error.to_string(),
-                Some(Ok(Message::Close(frame))) => return closed_with(frame.as_ref()),
+                None => return Some("the connection broke".to_owned()),
+                Some(Err(error)) => return Some(error.to_string()),
+                Some(Ok(Message::Close(frame))) => {
+                    // The next connection need not wait for this one's last words: reading on sends the answer to the close.
+                    let _is_heard = inputs.send(Input::Closed(id, closed_with(frame.as_ref()))).await;
+                    let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+                    let _in_time = timeout(CLOSE, rest).await;
+                    return None;
+                }
                 Some(Ok(Message::Text(text))) => read_frame(id, &text, shown),
                 Some(Ok(Message::Binary(_))) => Input::Unreadable(id, "binary"),
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Input::Pong(id),
@@ -297,11 +303,13 @@ async fn connection<S>(
     let why = tokio::select! {
         why = &mut read => why,
         written = write => match written {
-            Ok(()) => timeout(CLOSE, read).await.unwrap_or_else(|_| "the bridge did not answer the close".to_owned()),
-            Err(why) => why,
+            Ok(()) => timeout(CLOSE, read).await.unwrap_or_else(|_| Some("the bridge did not answer the close".to_owned())),
+            Err(why) => Some(why),
         },
     };
-    let _is_heard = inputs.send(Input::Closed(id, why)).await;
+    if let Some(why) = why {
+        let _is_heard = inputs.send(Input::Closed(id, why)).await;
+    }
 }
 
 fn read_frame(id: ConnectionId, text: &str, shown: Shown) -> Input {

@@ -108,10 +108,14 @@ impl Peer {
     }
 
     /// The close frame's code, once the connector has closed.
-    pub(crate) async fn closed(&mut self) -> Option<u16> {
+    pub(crate) async fn closed(mut self) -> Option<u16> {
         loop {
             match self.message().await {
-                Some(Message::Close(frame)) => return frame.map(|frame| frame.code.into()),
+                Some(Message::Close(frame)) => {
+                    // Reading on answers it.
+                    while self.0.next().await.is_some_and(|message| message.is_ok()) {}
+                    return frame.map(|frame| frame.code.into());
+                }
                 Some(_) => {}
                 None => return None,
             }
