@@ -216,3 +216,106 @@ fn listen(signals: mpsc::Sender<()>) -> Result<(), Failure> {
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Exit;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    fn told(url: &str) -> Told {
+        Told {
+            url: Some(url.to_owned()),
+            app_key: Some("oak_1".to_owned()),
+            app_secret: Some(Secret::new("oas_flag".to_owned())),
+            ..Told::default()
+        }
+    }
+
+    fn dialling(fixed: Told, file: Option<PathBuf>) -> Result<Dialling, Failure> {
+        let sources = Sources { fixed, file };
+        let settings = sources.settings()?;
+        Dialling::to(&settings, sources, Roots::public())
+    }
+
+    /// Refuses a call with 401; the head of what was asked.
+    async fn refuse(listener: &TcpListener) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert!(stream.read_buf(&mut head).await.unwrap() > 0);
+        }
+        stream.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        String::from_utf8(head).unwrap().to_lowercase()
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_was_rotated_in_the_file_is_sent_with_the_next_call() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("connector.json");
+        let write = |secret: &str| {
+            let url = format!("ws://{}/responses", listener.local_addr().unwrap());
+            let text = serde_json::json!({"url": url, "clientId": "oak_1", "clientSecret": secret, "enabled": true});
+            std::fs::write(&path, text.to_string()).unwrap();
+        };
+        write("oas_before");
+        let dialling = Arc::new(dialling(Told::default(), Some(path.clone())).unwrap());
+        for (secret, expected) in [(None, "oas_before"), (Some("oas_after"), "oas_after")] {
+            if let Some(secret) = secret {
+                write(secret);
+            }
+            let (dialled, head) = tokio::join!(Arc::clone(&dialling).dial(), refuse(&listener));
+            for header in
+                ["x-app-key: oak_1", &format!("x-app-secret: {expected}"), "x-clawbridge-connector: bridge.v1"]
+            {
+                assert!(head.contains(&format!("{header}\r\n")), "{header}: {head}");
+            }
+            let unopened = dialled.err().unwrap();
+            assert_eq!(unopened.again, Again::Mended);
+            assert!(unopened.why.contains("401") && !unopened.why.contains("oas_"), "{}", unopened.why);
+        }
+        // What cannot be read any more is what it was when the connector started.
+        std::fs::write(&path, "{").unwrap();
+        let (_, head) = tokio::join!(Arc::clone(&dialling).dial(), refuse(&listener));
+        assert!(head.contains("x-app-secret: oas_before\r\n"), "{head}");
+    }
+
+    #[test]
+    fn what_would_be_wrong_with_every_call_ends_the_connector_at_once() {
+        for (changed, code) in [
+            (told("x"), "SOCKET_ADDRESS"),
+            (told("ws://x.example/responses"), "CONNECTOR_PLAINTEXT"),
+            (Told { app_secret: Some(Secret::new("a\nb".to_owned())), ..told("wss://x.example/") }, "SOCKET_HEADER"),
+            (Told { enabled: Some(false), ..told("wss://x.example/") }, "CONNECTOR_NOT_ENABLED"),
+        ] {
+            let failure = dialling(changed, None).err().unwrap();
+            assert_eq!((failure.code, failure.exit), (code, Exit::Usage));
+        }
+        let in_ones_own_network = Told { allow_plaintext: Some(true), ..told("ws://x.example/responses") };
+        assert!(dialling(in_ones_own_network, None).is_ok());
+        let failure = dialling(Told::default(), Some(PathBuf::from("nowhere.toml"))).err().unwrap();
+        assert_eq!((failure.code, failure.exit), ("CONNECTOR_FILE", Exit::Usage));
+    }
+
+    #[test]
+    fn what_somebody_has_to_mend_is_tried_slowly() {
+        let refused = |status, after: Option<u64>| OpenError::Refused {
+            status,
+            retry_after: after.map(std::time::Duration::from_secs),
+        };
+        for (status, after, expected) in [
+            (401, None, Again::Mended),
+            (403, None, Again::Mended),
+            (404, Some(1), Again::Mended),
+            (429, None, Again::Soon),
+            (429, Some(7), Again::After(std::time::Duration::from_secs(7))),
+            (500, None, Again::Soon),
+            (503, Some(7), Again::After(std::time::Duration::from_secs(7))),
+        ] {
+            assert_eq!(again(&refused(status, after)), expected, "{status}");
+        }
+        assert_eq!(again(&OpenError::TimeOver { host: String::new() }), Again::Soon);
+    }
+}
