@@ -7,6 +7,7 @@ mod bodies;
 mod bounds;
 mod catch_up;
 mod certificates;
+mod connect;
 mod connected;
 mod connections;
 mod crash;
