@@ -46,19 +46,21 @@ struct Driven {
     core: Core,
     out: Vec<Action>,
     states: Vec<State>,
+    why: String,
 }
 
 impl Driven {
     fn new(max_running: usize) -> Driven {
         let core = Core::new("test/1", "instance", Timing::default(), max_running);
-        Driven { core, out: Vec::new(), states: Vec::new() }
+        Driven { core, out: Vec::new(), states: Vec::new(), why: String::new() }
     }
 
     fn step(&mut self, input: Input, seconds: f64) -> &mut Driven {
         self.out = self.core.step(input, at(seconds), 0);
         for action in &self.out {
-            if let Action::Tell(Notice::State { state, .. }) = action {
+            if let Action::Tell(Notice::State { state, why, .. }) = action {
                 self.states.push(*state);
+                self.why = why.clone().unwrap_or_default();
             }
         }
         self
@@ -205,7 +207,7 @@ fn a_silent_connection_is_dead_after_ninety_seconds_and_beats_every_thirty() {
     }
     it.step(Input::Tick, 90.0);
     assert!(it.out.iter().any(|action| matches!(action, Action::Cut(cut) if *cut == id)));
-    assert_eq!(it.states.last(), Some(&State::Reconnecting));
+    assert_eq!((it.states.last(), &*it.why), (Some(&State::Reconnecting), "nothing was heard for 90 s"));
     assert!(it.step(Input::Tick, 91.0).opened().is_some());
 
     // Pongs alone: the connection works, and the bridge behind it does not.
@@ -216,6 +218,7 @@ fn a_silent_connection_is_dead_after_ninety_seconds_and_beats_every_thirty() {
     }
     it.step(Input::Tick, 90.0);
     assert!(it.out.iter().any(|action| matches!(action, Action::Cut(_))));
+    assert!(it.why.starts_with("the bridge has answered no beat for 90 s"), "{}", it.why);
 
     // An answered beat keeps it.
     let mut it = Driven::new(2);
