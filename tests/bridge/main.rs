@@ -16,6 +16,7 @@ mod chat;
 mod chat_client;
 mod chat_page;
 mod config_api;
+mod connect;
 mod connected;
 mod connections;
 mod connections_api;

@@ -85,6 +85,8 @@ pub(crate) enum Command {
     /// Pairings: who asks to speak with an agent.
     #[command(subcommand)]
     Pairings(PairingsCommand),
+    /// Connect an OpenClaw agent: runs beside its gateway, dials out to the bridge's channel, and passes turns on until it is stopped.
+    Connect(Box<ConnectorArgs>),
     /// Connect an account at an OAuth provider of bridge.toml: prints a link for the person whose account it is, or, where the grant needs
     /// nobody, gets a token at once.
     ConnectAccount(ConnectArgs),
@@ -653,6 +655,63 @@ pub(crate) struct SecretArgs {
     /// Make a random one and print it once.
     #[arg(long)]
     pub(crate) generate: bool,
+}
+
+/// Each can stand in the file too. The secrets (the app's, the gateway's and the hooks' tokens) are never given on the command line: they come
+/// from CLAWBRIDGE_APP_SECRET, OPENCLAW_GATEWAY_TOKEN and OPENCLAW_HOOKS_TOKEN, from the file, from a secret of the stack or from standard input.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectorArgs {
+    /// The bridge's channel, wss://HOST/responses [env: CLAWBRIDGE_CHANNEL_URL, INSTACLAW_WS_URL].
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The agent's app key, oak_… [env: CLAWBRIDGE_APP_KEY].
+    #[arg(long, value_name = "KEY")]
+    pub(crate) app_key: Option<String>,
+    /// Read the app secret from standard input.
+    #[arg(long, conflicts_with = "from_secret")]
+    pub(crate) app_secret_stdin: bool,
+    /// Settings in TOML, or in JSON if it is called so. Read again whenever it connects, so that a rotated key is found.
+    #[arg(long, value_name = "FILE", env = "CLAWBRIDGE_CONNECTOR_FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Settings in a secret of the stack: JSON with the file's members. Read once.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) from_secret: Option<String>,
+    /// Where the gateway listens [env: OPENCLAW_GATEWAY_URL] [default: http://127.0.0.1:18789].
+    #[arg(long, value_name = "URL")]
+    pub(crate) gateway_url: Option<String>,
+    /// responses: POST /v1/responses, streamed. hooks: POST /hooks/agent, which gives no text of the answer [default: responses].
+    #[arg(long, value_name = "MODE", value_parser = ["responses", "hooks"])]
+    pub(crate) mode: Option<String>,
+    /// The agent at the gateway: openclaw or openclaw/NAME [default: openclaw/main].
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// In hooks mode: what sessions' keys begin with (hook:), where the gateway takes keys. Otherwise each turn is a session of its own.
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) hook_sessions: Option<String>,
+    /// What every turn's instructions begin with.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system_prompt: Option<String>,
+    /// How many turns run at once [default: 10].
+    #[arg(long, value_name = "N")]
+    pub(crate) max_turns: Option<usize>,
+    /// How long a gateway is waited for that is not there, seconds [default: 60].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) gateway_wait: Option<u64>,
+    /// How long the gateway may say nothing in an answer, seconds [default: 600].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) gateway_silence: Option<u64>,
+    /// Believe these authorities' certificates (PEM) instead of the public ones.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Allow ws:// to another machine, where everybody on the way can read the secret and all that is said.
+    #[arg(long)]
+    pub(crate) allow_plaintext: bool,
+    /// Show frames, heartbeats and attempts, without what is said.
+    #[arg(long)]
+    pub(crate) debug: bool,
+    /// Show what is said too.
+    #[arg(long)]
+    pub(crate) debug_bodies: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,12 +2,12 @@
 
 mod chat;
 mod cli;
+mod connector;
 mod dev;
 mod failure;
 mod operator;
 mod out;
 mod random;
-#[allow(dead_code, reason = "each command uses a part of it")]
 mod socket;
 mod stack;
 mod upstreams;
@@ -48,6 +48,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Agent(command)) => operator::agents::run(&global, command).await,
         Some(Command::Pairings(command)) => operator::agents::pairings(&global, command).await,
         Some(Command::ConnectAccount(args)) => operator::connect::run(&global, &args).await,
+        Some(Command::Connect(args)) => connector::run(&global, *args).await,
         Some(Command::Connections(command)) => operator::connections::run(&global, command).await,
         Some(Command::Skills(command)) => operator::skills::run(&global, command).await,
         Some(Command::Config(command)) => operator::config::run(&global, command).await,

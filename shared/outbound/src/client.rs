@@ -167,6 +167,15 @@ pub fn client_for_commands(timeout: Duration) -> Result<Client, TaskError> {
     build(8, None, Some(timeout), client_config(None, &Identity::default())?)
 }
 
+/// A client for a server on this machine whose answers last: without a time limit for the whole of an answer, and without connections that
+/// are kept.
+///
+/// # Errors
+/// As [`client_for_commands`].
+pub fn client_for_streams() -> Result<Client, TaskError> {
+    build(0, None, None, client_config(None, &Identity::default())?)
+}
+
 fn build(
     idle_connections: usize,
     resolver: Option<GuardedResolver>,

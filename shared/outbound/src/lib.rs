@@ -11,7 +11,7 @@ mod request;
 mod tls;
 
 pub use address::is_public;
-pub use client::{Clients, Forbidden, Received, USER_AGENT, Via, client_for_commands, exchange};
+pub use client::{Clients, Forbidden, Received, USER_AGENT, Via, client_for_commands, client_for_streams, exchange};
 pub use endpoint::{ENDPOINT_BODY_BYTES, check_endpoint};
 pub use request::{Outbound, Request};
 pub use tls::{Identity, unusable};

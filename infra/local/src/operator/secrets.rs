@@ -71,7 +71,7 @@ pub(super) async fn write(reached: &Reached, name: &str, value: &str, replace: b
 }
 
 /// The secret's current value, if there is such a secret.
-pub(super) async fn read(reached: &Reached, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+pub(crate) async fn read(reached: &Reached, name: &str) -> Result<Option<Vec<u8>>, Failure> {
     match reached.secrets.get_secret_value().secret_id(name).send().await {
         Ok(output) => Ok(Some(match (output.secret_string, output.secret_binary) {
             (Some(text), _) => text.into_bytes(),
@@ -90,7 +90,7 @@ pub(super) async fn read(reached: &Reached, name: &str) -> Result<Option<Vec<u8>
 }
 
 /// A value from standard input, without the line's end.
-pub(super) fn from_standard_input() -> Result<String, Failure> {
+pub(crate) fn from_standard_input() -> Result<String, Failure> {
     let input = std::io::stdin();
     if input.is_terminal() {
         eprintln!("Type the secret, then Enter and Ctrl-D:");

@@ -27,7 +27,7 @@ mod outbox;
 mod request;
 
 pub use outbox::Outbox;
-pub use request::{EncodeError, MAX_REQUEST_BYTES, Turn, encode_request, gateway_request};
+pub use request::{EncodeError, MAX_REQUEST_BYTES, Turn, encode_request, gateway_request, plain};
 
 use crate::json::{self, Unreadable};
 use crate::machine::Policy;

@@ -172,8 +172,11 @@ fn bare_part(part: &Part) -> Value {
     value
 }
 
-/// All of it as one text, attachments as Markdown.
-fn plain(turn: &Turn) -> Result<String, EncodeError> {
+/// All of it as one text, attachments as Markdown: for agents' sides that take nothing else.
+///
+/// # Errors
+/// See [`EncodeError`].
+pub fn plain(turn: &Turn) -> Result<String, EncodeError> {
     check(turn)?;
     let messages = messages(turn);
     if says_nothing(&messages) {
