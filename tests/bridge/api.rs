@@ -239,6 +239,17 @@ async fn each_scope_opens_its_endpoints_and_no_other() {
         ("GET", format!("{webhook}/deliveries"), "", [404, 403, 403, 403, 403, 403]),
         ("POST", format!("{webhook}/deliveries/task_0/replay"), "", [403; 6]),
         ("POST", format!("{webhook}/replay"), r#"{"since":"2026-01-01T00:00:00Z"}"#, [403; 6]),
+        ("GET", "/agents".into(), "", [200; 6]),
+        ("POST", "/agents".into(), r#"{"name":"main"}"#, [403; 6]),
+        ("GET", "/agents/main".into(), "", [404; 6]),
+        ("DELETE", "/agents/main".into(), "", [403; 6]),
+        ("POST", "/agents/main/rotate".into(), "{}", [403; 6]),
+        // Who asks for a pairing has no token yet, and any other says nothing about one.
+        ("POST", "/pairings".into(), r#"{"agent":"main","name":"zoe"}"#, [201; 6]),
+        ("GET", "/pairings/pair_0123".into(), "", [404; 6]),
+        ("GET", "/pairings".into(), "", [403; 6]),
+        ("POST", "/pairings/confirm".into(), r#"{"code":"K7QF-2MXP"}"#, [403; 6]),
+        ("POST", "/pairings/pair_0123/refuse".into(), "", [403; 6]),
     ];
     let scopes = ["read", "execute", "tool:ping", "tool:pong", "source:hooks", "agent:main"];
     for (place, scope) in scopes.iter().enumerate() {

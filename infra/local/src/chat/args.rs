@@ -20,7 +20,7 @@ pub(crate) struct ChatArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) session: Option<String>,
     /// With --message or standard input: do not wait longer than this for the whole answer: 90s, 30m, 12h.
-    #[arg(long = "for", value_name = "TIME", value_parser = crate::cli::parse_wait)]
+    #[arg(long = "for", value_name = "TIME", value_parser = crate::cli::values::parse_wait)]
     pub(crate) bound: Option<Duration>,
     /// The channel's address, where it is not that of `clawbridge dev` on this machine: wss://HOST/responses.
     #[arg(long, value_name = "URL", env = "CLAWBRIDGE_CHANNEL_URL")]

@@ -57,6 +57,7 @@ impl Chat {
             created_at: now,
             expires_at: None,
             last_used_at: None,
+            rate: None,
         };
         registry.revoke_token(TOKEN_NAME).await.map_err(|error| unavailable(error.to_string()))?;
         registry.put_token(&record, now).await.map_err(|error| unavailable(error.to_string()))?;
