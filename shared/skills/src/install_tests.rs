@@ -148,7 +148,7 @@ fn what_the_user_changed_is_theirs_unless_they_say_otherwise() {
 #[test]
 fn what_something_else_refers_to_is_not_taken_away_even_by_force() {
     let mut installed = install(&config(OWN), &bundle("1.0.0"), &team("acme"), None).expect("installed");
-    installed.config.routes[0].tool = "desk_put".into();
+    installed.config.routes[0].target = clawbridge_config::Target::Tool("desk_put".into());
     for force in [false, true] {
         let refused = remove(&installed.config, &installed.record, force).expect_err("refused");
         assert_eq!((refused.why, paths(&refused)), (Why::Referred, vec!["routes.own"]));
