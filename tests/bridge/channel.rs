@@ -5,6 +5,8 @@ use crate::support::{Bridge, Options, eventually};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 async fn quick() -> Bridge {
     let args = ["--channel-look", "1"].map(str::to_owned).to_vec();
     Bridge::start_with(Options { config: Some(String::new()), args }).await
@@ -325,7 +327,7 @@ async fn only_who_has_a_key_or_a_token_gets_in() {
     let (good, bearer, reader) =
         (format!("clawbridge.v1, bearer.{good}"), format!("Bearer {good}"), format!("Bearer {reader}"));
     let cut = &bearer[..bearer.len() - 1];
-    let rows: [(&[(&str, &str)], Option<u16>); 9] = [
+    let rows: [(Headers<'_>, Option<u16>); 9] = [
         (&[], Some(401)),
         (&[("authorization", &bearer)], None),
         (&[("sec-websocket-protocol", &good)], None),
