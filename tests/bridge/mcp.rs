@@ -262,7 +262,7 @@ async fn a_token_sees_and_calls_its_own_tools_and_any_other_is_one_that_there_is
         (&["tool:make", "tool:sum"], &["make", "sum"], &tasks),
         (&["tool:ghost"], &[], &tasks),
         (&["read"], &[], &["task_get", "task_list", "task_wait"]),
-        (&["agent:main"], &[], &["task_create"]),
+        (&["agent:main"], &[], &tasks),
         (&["source:hooks"], &[], &[]),
     ]
     .into_iter()

@@ -68,7 +68,7 @@ async fn every_command_does_what_it_says() {
 #[test]
 fn the_examples_of_bridge_toml_are_valid() {
     let examples = blocks("toml");
-    assert_eq!(examples.len(), 8);
+    assert_eq!(examples.len(), 9);
     let dir = tempfile::TempDir::new().expect("a directory");
     let path = dir.path().join("bridge.toml");
     // Each alone, and together as one document.

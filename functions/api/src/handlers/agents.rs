@@ -39,7 +39,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(201, "NewAgent")],
             |api, call| Box::pin(create(api, call)),
         )
-        .body("CreateAgent"),
+        .body("CreateAgent")
+        .fails(&[409]),
         Endpoint::new(
             Method::GET,
             "/api/v1/agents/{name}",
@@ -67,7 +68,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "NewAgent")],
             |api, call| Box::pin(rotate(api, call)),
         )
-        .body("RotateAgent"),
+        .body("RotateAgent")
+        .fails(&[409]),
     ]
 }
 

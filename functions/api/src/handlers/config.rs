@@ -101,7 +101,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "ConfigDiff")],
             |api, call| Box::pin(diff(api, call)),
         )
-        .query(DIFF),
+        .query(DIFF)
+        .fails(&[404]),
         Endpoint::new(
             Method::POST,
             "/api/v1/config/rollback",

@@ -83,7 +83,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "ConnectionRevoked"), (202, "Wished")],
             |api, call| Box::pin(revoke(api, call)),
         )
-        .query(ENDS),
+        .query(ENDS)
+        .fails(&[409]),
         Endpoint::new(
             Method::POST,
             "/api/v1/connections/{provider}/{account}/link",
@@ -93,7 +94,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(201, "ConnectionLink")],
             |api, call| Box::pin(link(api, call)),
         )
-        .body("LinkConnection"),
+        .body("LinkConnection")
+        .fails(&[409]),
         Endpoint::new(
             Method::POST,
             "/api/v1/connections/{provider}/{account}/refresh",
@@ -103,7 +105,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "ConnectionRefreshed"), (202, "Wished")],
             |api, call| Box::pin(wish(api, call, ConnectionWish::Refresh)),
         )
-        .query(WAITS),
+        .query(WAITS)
+        .fails(&[409]),
         Endpoint::new(
             Method::POST,
             "/api/v1/connections/{provider}/{account}/test",
@@ -113,7 +116,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "ConnectionTested"), (202, "Wished")],
             |api, call| Box::pin(wish(api, call, ConnectionWish::Test)),
         )
-        .query(WAITS),
+        .query(WAITS)
+        .fails(&[409]),
     ]
 }
 

@@ -53,7 +53,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             ADMIN,
             &[(200, "Delivery"), (202, "Delivery")],
             |api, call| Box::pin(test(api, call)),
-        ),
+        )
+        .fails(&[409]),
         Endpoint::new(
             Method::GET,
             "/api/v1/webhooks/{id}/deliveries",
@@ -72,7 +73,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             ADMIN,
             &[(202, "Replays")],
             |api, call| Box::pin(replay_one(api, call)),
-        ),
+        )
+        .fails(&[409]),
         Endpoint::new(
             Method::POST,
             "/api/v1/webhooks/{id}/replay",
@@ -82,7 +84,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "Replays"), (202, "Replays")],
             |api, call| Box::pin(replay_many(api, call)),
         )
-        .body("ReplayWebhook"),
+        .body("ReplayWebhook")
+        .fails(&[409]),
     ]
 }
 

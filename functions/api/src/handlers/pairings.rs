@@ -33,7 +33,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(201, "NewPairing")],
             |api, call| Box::pin(create(api, call)),
         )
-        .body("CreatePairing"),
+        .body("CreatePairing")
+        .fails(&[503]),
         Endpoint::new(
             Method::POST,
             "/api/v1/pairings/confirm",
@@ -43,7 +44,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "ConfirmedPairing")],
             |api, call| Box::pin(confirm(api, call)),
         )
-        .body("ConfirmPairing"),
+        .body("ConfirmPairing")
+        .fails(&[404, 409]),
         Endpoint::new(
             Method::GET,
             "/api/v1/pairings/{id}",
@@ -52,7 +54,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             Needs::Nothing,
             &[(200, "Pairing")],
             |api, call| Box::pin(show(api, call)),
-        ),
+        )
+        .fails(&[401, 503]),
         Endpoint::new(
             Method::POST,
             "/api/v1/pairings/{id}/refuse",

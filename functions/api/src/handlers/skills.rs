@@ -49,7 +49,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "SkillInstalled"), (201, "SkillInstalled")],
             |api, call| Box::pin(add(api, call)),
         )
-        .body("InstallSkill"),
+        .body("InstallSkill")
+        .fails(&[404, 409, 412]),
         Endpoint::new(
             Method::GET,
             "/api/v1/skills/catalogue",
@@ -86,7 +87,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "SkillRemoved")],
             |api, call| Box::pin(take(api, call)),
         )
-        .query(FORCE),
+        .query(FORCE)
+        .fails(&[409, 412]),
     ]
 }
 

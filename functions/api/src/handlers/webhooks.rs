@@ -55,7 +55,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(201, "NewWebhook")],
             |api, call| Box::pin(create(api, call)),
         )
-        .body("CreateWebhook"),
+        .body("CreateWebhook")
+        .fails(&[409]),
         Endpoint::new(
             Method::GET,
             "/api/v1/webhooks",
@@ -112,7 +113,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             shown,
             |api, call| Box::pin(resume(api, call)),
         )
-        .body("ResumeWebhook"),
+        .body("ResumeWebhook")
+        .fails(&[409]),
         Endpoint::new(
             Method::POST,
             "/api/v1/webhooks/{id}/rotate",
@@ -122,7 +124,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "RotatedSecret")],
             |api, call| Box::pin(rotate(api, call)),
         )
-        .body("RotateSecret"),
+        .body("RotateSecret")
+        .fails(&[409]),
     ]
 }
 

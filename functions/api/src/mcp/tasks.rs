@@ -251,7 +251,8 @@ mod tests {
         for (given, expected) in [
             (json!({"tool": "a_b_12345678", "input": {"n": 1}}), Some(json!({"tool": "a.b", "input": {"n": 1}}))),
             (json!({"tool": "a.b"}), Some(json!({"tool": "a.b", "input": {}}))),
-            (json!({"prompt": "Look", "agent": "main"}), Some(json!({"prompt": "Look", "options": {"agent": "main"}}))),
+            (json!({"prompt": "Look", "agent": "main"}), Some(json!({"prompt": "Look", "agent": "main"}))),
+            (json!({"prompt": "Look", "session": "s"}), Some(json!({"prompt": "Look", "session": "s"}))),
             (json!({"tool": "task_get"}), None),
             (json!({"tool": "foreign"}), None),
             (json!({"tool": "a.b", "prompt": "x"}), None),
