@@ -24,6 +24,9 @@ const ENVELOPES: [&str; 5] = [
 /// The delivery inside the envelopes.
 const ENVELOPED: &str = "sha256:55cc1b13cd8e087c4ae596b6d8109bd5cd789df3d222208eac77a2ef55c553bb";
 
+/// What `events/mcp/` holds: `tests/bridge/mcp.rs` sends it.
+const EXCHANGES: [&str; 1] = ["mcp/openclaw.json"];
+
 fn events() -> PathBuf {
     root().join("events")
 }
@@ -53,7 +56,7 @@ fn files() -> Vec<String> {
 #[test]
 fn every_fixture_is_known_and_says_where_it_came_from() {
     let deliveries: Vec<String> = ROWS.iter().map(|row| format!("{}.json", row.file)).collect();
-    let mut known: Vec<&str> = deliveries.iter().map(String::as_str).chain(ENVELOPES).collect();
+    let mut known: Vec<&str> = deliveries.iter().map(String::as_str).chain(ENVELOPES).chain(EXCHANGES).collect();
     known.sort_unstable();
     assert_eq!(files(), known);
     let readme = std::fs::read_to_string(events().join("README.md")).expect("README.md");

@@ -234,8 +234,13 @@ async fn the_queues_are_those_of_the_template_but_for_the_visibility() {
 #[test]
 fn the_template_gives_each_function_every_variable_that_it_reads() {
     let template = template();
-    for (resource, name) in [("WebhookFunction", "webhook"), ("WorkerFunction", "worker"), ("OauthFunction", "oauth")] {
-        let code = std::fs::read_to_string(root().join(format!("functions/{name}/src/lib.rs"))).expect("lib.rs");
+    for (resource, name) in [
+        ("WebhookFunction", "webhook/src/lib.rs"),
+        ("WorkerFunction", "worker/src/lib.rs"),
+        ("OauthFunction", "oauth/src/lib.rs"),
+        ("ApiFunction", "api/src/state.rs"),
+    ] {
+        let code = std::fs::read_to_string(root().join("functions").join(name)).expect("the settings");
         // Settings name their variables in their documentation: `QUEUE_URL`.
         let settings = code.split("pub struct Settings {").nth(1).and_then(|rest| rest.split("\n}").next());
         let read: BTreeSet<&str> = settings

@@ -1,6 +1,7 @@
 //! The running bridge: real processes, real sockets, the command line as a person uses it.
 
 mod api;
+mod api_limits;
 mod assertions;
 mod authority;
 mod bodies;
@@ -21,6 +22,7 @@ mod import;
 mod jobs;
 mod limits;
 mod local;
+mod mcp;
 mod messages;
 mod oauth;
 mod operator;

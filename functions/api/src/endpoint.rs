@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use clawbridge_access::Wish;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Who may use an endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +60,8 @@ pub(crate) struct Endpoint {
     pub(crate) media: &'static [&'static str],
     /// The header Idempotency-Key counts.
     pub(crate) takes_key: bool,
+    /// Statuses of its own kinds of failure, beside those that follow from the rest of the row.
+    pub(crate) fails: &'static [u16],
     /// Statuses and the names of their schemas.
     pub(crate) answers: &'static [(u16, &'static str)],
     pub(crate) run: Run,
@@ -77,7 +79,20 @@ impl Endpoint {
         answers: &'static [(u16, &'static str)],
         run: Run,
     ) -> Endpoint {
-        Endpoint { method, path, id, says, needs, query: &[], body: None, media: JSON, takes_key: false, answers, run }
+        Endpoint {
+            method,
+            path,
+            id,
+            says,
+            needs,
+            query: &[],
+            body: None,
+            media: JSON,
+            takes_key: false,
+            fails: &[],
+            answers,
+            run,
+        }
     }
 
     pub(crate) fn query(self, query: &'static [Param]) -> Endpoint {
@@ -90,6 +105,28 @@ impl Endpoint {
 
     pub(crate) fn media(self, media: &'static [&'static str]) -> Endpoint {
         Endpoint { media, ..self }
+    }
+
+    pub(crate) fn fails(self, fails: &'static [u16]) -> Endpoint {
+        Endpoint { fails, ..self }
+    }
+
+    /// All statuses with which it fails.
+    pub(crate) fn failures(&self) -> BTreeSet<u16> {
+        let mut all = BTreeSet::from([400, 429]);
+        all.extend(self.fails);
+        match self.needs {
+            Needs::Nothing => {}
+            Needs::Wish(Wish::Greet) => all.extend([401, 503]),
+            Needs::Wish(_) | Needs::Token(_) => all.extend([401, 403, 503]),
+        }
+        if self.path.contains('{') {
+            all.insert(404);
+        }
+        if self.body.is_some() {
+            all.extend([413, 415]);
+        }
+        all
     }
 
     pub(crate) fn keyed(self) -> Endpoint {

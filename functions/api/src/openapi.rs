@@ -3,6 +3,7 @@
 use crate::endpoint::{Endpoint, Needs};
 use crate::handlers;
 use crate::schemas::{reference, schemas};
+use axum::http::StatusCode;
 use clawbridge_access::Wish;
 use serde_json::{Map, Value, json};
 
@@ -20,6 +21,7 @@ pub fn document() -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas(),
+            "headers": every_headers(),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "ocl_…"}},
         },
     })
@@ -45,6 +47,17 @@ fn operation(endpoint: &Endpoint) -> Value {
         .iter()
         .map(|(status, name)| (status.to_string(), json!({"description": name, "content": content(name)})))
         .collect();
+    for answer in responses.values_mut() {
+        answer["headers"] = headers(None);
+    }
+    for status in endpoint.failures() {
+        let says = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error");
+        let more = matches!(status, 429 | 503).then_some("Retry-After");
+        responses.insert(
+            status.to_string(),
+            json!({"description": says, "headers": headers(more), "content": content("Error")}),
+        );
+    }
     responses.insert("default".to_owned(), json!({"description": "Error", "content": content("Error")}));
     let mut operation =
         json!({"operationId": endpoint.id, "summary": endpoint.says, "parameters": parameters, "responses": responses});
@@ -64,6 +77,35 @@ fn operation(endpoint: &Endpoint) -> Value {
             json!({"required": requires(body), "content": media.collect::<Map<String, Value>>()});
     }
     operation
+}
+
+/// What every answer says about itself.
+const HEADERS: [(&str, &str, &str); 9] = [
+    ("X-Request-Id", "string", "Names the request, in the answer to a failure as well."),
+    ("X-Clawbridge-Version", "string", "Of the bridge that answers."),
+    ("RateLimit-Limit", "integer", "Requests that may come at once with this token."),
+    ("RateLimit-Remaining", "integer", "How many of them are left, as far as who answers knows."),
+    ("RateLimit-Reset", "integer", "Seconds until all of them are there again."),
+    ("X-RateLimit-Limit", "integer", "As RateLimit-Limit."),
+    ("X-RateLimit-Remaining", "integer", "As RateLimit-Remaining."),
+    ("X-RateLimit-Reset", "integer", "As RateLimit-Reset, in Unix seconds."),
+    ("Retry-After", "integer", "Seconds after which to come back."),
+];
+
+fn every_headers() -> Value {
+    let header = |(name, kind, says): (&str, &str, &str)| {
+        (name.to_owned(), json!({"description": says, "schema": {"type": kind}}))
+    };
+    HEADERS.into_iter().map(header).collect::<Map<String, Value>>().into()
+}
+
+/// The headers of an answer: those of every one, and `more`.
+fn headers(more: Option<&str>) -> Value {
+    let names = HEADERS.into_iter().map(|(name, _, _)| name).filter(|name| *name != "Retry-After").chain(more);
+    names
+        .map(|name| (name.to_owned(), json!({"$ref": format!("#/components/headers/{name}")})))
+        .collect::<Map<String, Value>>()
+        .into()
 }
 
 /// Whether a body of this schema has to be there: whether an empty one would not do.

@@ -14,6 +14,7 @@ pub(crate) enum Code {
     Forbidden,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     Conflict,
     NotFinished,
     PreconditionFailed,
@@ -26,13 +27,14 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them, for the document.
-    pub(crate) const ALL: [Code; 14] = [
+    pub(crate) const ALL: [Code; 15] = [
         Code::InvalidJson,
         Code::ValidationError,
         Code::Unauthorized,
         Code::Forbidden,
         Code::NotFound,
         Code::MethodNotAllowed,
+        Code::NotAcceptable,
         Code::Conflict,
         Code::NotFinished,
         Code::PreconditionFailed,
@@ -59,6 +61,7 @@ impl Code {
             Code::Forbidden => ("forbidden", StatusCode::FORBIDDEN),
             Code::NotFound => ("not_found", StatusCode::NOT_FOUND),
             Code::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
+            Code::NotAcceptable => ("not_acceptable", StatusCode::NOT_ACCEPTABLE),
             Code::Conflict => ("conflict", StatusCode::CONFLICT),
             Code::NotFinished => ("not_finished", StatusCode::CONFLICT),
             Code::PreconditionFailed => ("precondition_failed", StatusCode::PRECONDITION_FAILED),

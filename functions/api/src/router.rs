@@ -2,6 +2,7 @@
 
 use crate::call::{Call, complaints, validator};
 use crate::endpoint::{Endpoint, Needs, Reply, read_query};
+use crate::mcp;
 use crate::openapi::{needs, requires};
 use crate::problem::{Code, Problem};
 use crate::schemas::schemas;
@@ -12,6 +13,7 @@ use axum::extract::RawPathParams;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::routing::any;
+use clawbridge_access::Caller;
 use clawbridge_clock::Timestamp;
 use clawbridge_trace::TraceContext;
 use jsonschema::Validator;
@@ -22,7 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
 /// The largest body, bytes.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const VERSION: HeaderName = HeaderName::from_static("x-clawbridge-version");
@@ -51,16 +53,22 @@ impl Api {
         let trace = trace_of(&request);
         let is_head = request.method() == Method::HEAD;
         let (mut parts, body) = request.into_parts();
-        parts.extensions.insert(Asked {
-            api: self.clone(),
-            body: body.to_vec(),
-            request_id: request_id.clone(),
-            trace,
-        });
-        let answer = router().call(axum::http::Request::from_parts(parts, AxumBody::empty())).await;
-        let Ok(answer) = answer;
+        let now = Timestamp::now();
+        let who = self.caller(header(&parts.headers, &header::AUTHORIZATION).as_deref(), now).await;
+        let allowance = self.allow(&who, now).await;
+        let asked = Asked { api: self.clone(), body: body.to_vec(), request_id: request_id.clone(), trace, who, now };
+        let answer = match allowance.refusal() {
+            _ if parts.uri.path() == mcp::PATH => mcp::answer(&parts, &asked, allowance.refusal()).await,
+            Some(refusal) => failed(&refusal, &request_id),
+            None => {
+                parts.extensions.insert(asked);
+                let Ok(answer) = router().call(axum::http::Request::from_parts(parts, AxumBody::empty())).await;
+                answer
+            }
+        };
         let (mut parts, body) = answer.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await?;
+        allowance.write(&mut parts.headers, now);
         set(&mut parts.headers, REQUEST_ID, &request_id);
         set(&mut parts.headers, VERSION, env!("CARGO_PKG_VERSION"));
         set(&mut parts.headers, header::CACHE_CONTROL, "no-store");
@@ -74,11 +82,14 @@ impl Api {
 
 /// What goes along with a request to its endpoint.
 #[derive(Clone)]
-struct Asked {
-    api: Api,
-    body: Vec<u8>,
-    request_id: String,
-    trace: TraceContext,
+pub(crate) struct Asked {
+    pub(crate) api: Api,
+    pub(crate) body: Vec<u8>,
+    pub(crate) request_id: String,
+    pub(crate) trace: TraceContext,
+    /// Who asks, or why nobody is known to.
+    pub(crate) who: Result<Caller, Problem>,
+    pub(crate) now: Timestamp,
 }
 
 fn router() -> Router {
@@ -143,11 +154,9 @@ async fn carry_out(
     parts: &Parts,
     asked: &Asked,
 ) -> Result<Reply, Problem> {
-    let now = Timestamp::now();
-    let text = |name: &HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let caller = match endpoint.needs {
         Needs::Nothing => None,
-        Needs::Wish(_) | Needs::Token(_) => Some(asked.api.caller(text(&header::AUTHORIZATION).as_deref(), now).await?),
+        Needs::Wish(_) | Needs::Token(_) => Some(asked.who.clone()?),
     };
     if let (Needs::Wish(wish), Some(caller)) = (endpoint.needs, &caller)
         && !caller.may(wish)
@@ -166,9 +175,9 @@ async fn carry_out(
         raw: asked.body.clone(),
         media,
         key,
-        if_match: text(&header::IF_MATCH),
+        if_match: header(&parts.headers, &header::IF_MATCH),
         trace: asked.trace,
-        now,
+        now: asked.now,
     };
     (endpoint.run)(&asked.api, &call).await
 }
@@ -208,7 +217,12 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-fn media_type(headers: &HeaderMap) -> String {
+/// A header that is text.
+pub(crate) fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
@@ -237,14 +251,14 @@ fn failed(problem: &Problem, request_id: &str) -> Response<AxumBody> {
     answer
 }
 
-fn json(status: StatusCode, body: &Value) -> Response<AxumBody> {
+pub(crate) fn json(status: StatusCode, body: &Value) -> Response<AxumBody> {
     let mut answer = Response::new(AxumBody::from(body.to_string()));
     *answer.status_mut() = status;
     set(answer.headers_mut(), header::CONTENT_TYPE, "application/json");
     answer
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

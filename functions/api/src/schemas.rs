@@ -26,7 +26,8 @@ pub(crate) fn schemas() -> Value {
         closed(json!({"waiting": count(), "running": count(), "delayed": count()}), &["waiting", "running", "delayed"]);
     let codes: Vec<&str> = crate::problem::Code::ALL.iter().map(|code| code.as_str()).collect();
     let token = json!({"name": text(), "scopes": {"type": "array", "items": text()}, "created_at": moment(),
-        "expires_at": maybe_moment(), "last_used_at": maybe_moment()});
+        "expires_at": maybe_moment(), "last_used_at": maybe_moment(),
+        "rate": {"type": ["string", "null"], "description": "null: the stack's."}, "burst": {"type": ["integer", "null"]}});
     let mut new_token = token.clone();
     new_token["token"] = text();
     let names: &[&str] = &["name", "scopes", "created_at", "expires_at", "last_used_at"];
@@ -75,7 +76,8 @@ pub(crate) fn schemas() -> Value {
         "Rollback": closed(json!({"version": {"type": "integer", "minimum": 1}}), &["version"]),
         "Source": closed(json!({"name": text(), "path": text()}), &["name", "path"]),
         "SourceList": list("sources", "Source", json!({})),
-        "CreateToken": closed(json!({"name": name(), "scopes": {"type": "array", "items": text(), "minItems": 1, "maxItems": 50}, "expires_at": moment()}), &["name", "scopes"]),
+        "CreateToken": closed(json!({"name": name(), "scopes": {"type": "array", "items": text(), "minItems": 1, "maxItems": 50}, "expires_at": moment(),
+            "rate": {"type": "string", "description": "10/s, 600/min or 5000/h", "maxLength": 20}, "burst": {"type": "integer", "minimum": 1, "maximum": clawbridge_access::Rate::MAX}}), &["name", "scopes"]),
         "Token": closed(token, names),
         "NewToken": closed(new_token, &["name", "token", "scopes"]),
         "TokenList": list("tokens", "Token", json!({})),

@@ -1,13 +1,15 @@
 //! What the function stands on: clients, and tokens that were looked up within seconds.
 
+use crate::allowance::Strangers;
 use crate::problem::{Code, Problem};
 use aws_sdk_secretsmanager::Client as SecretsClient;
 use aws_sdk_sqs::Client as SqsClient;
 use axum::http::{HeaderValue, header};
-use clawbridge_access::{Caller, Presented, TokenHash, TokenRecord, admit};
+use clawbridge_access::{Caller, Presented, Rate, TokenHash, TokenRecord, admit};
 use clawbridge_aws::{AwsError, Environment, sdk_config};
 use clawbridge_clock::Timestamp;
 use clawbridge_events::Events;
+use clawbridge_limits::Limits;
 use clawbridge_queue::Queues;
 use clawbridge_registry::{Registry, USE_NOTED_EVERY};
 use clawbridge_submit::Desk;
@@ -38,6 +40,11 @@ pub struct Settings {
     pub tasks_table: String,
     /// `REGISTRY_TABLE`.
     pub registry_table: String,
+    /// `LIMITS_TABLE`.
+    pub limits_table: String,
+    /// `API_RATE` with
+    /// `API_BURST`: how often each token may be used that has no rate of its own, [`Rate::DEFAULT`] unless the stack says otherwise.
+    pub rate: Rate,
     /// `SECRET_PREFIX`, `clawbridge` unless the stack says otherwise.
     pub secret_prefix: String,
 }
@@ -51,6 +58,8 @@ pub struct Api {
     pub(crate) events: Events,
     pub(crate) queues: Queues,
     pub(crate) desk: Desk,
+    pub(crate) limits: Limits,
+    pub(crate) strangers: Arc<Strangers>,
     pub(crate) sqs: SqsClient,
     pub(crate) secrets: SecretsClient,
     pub(crate) started: Instant,
@@ -79,6 +88,8 @@ impl Api {
             events_table: needed("EVENTS_TABLE")?,
             tasks_table: needed("TASKS_TABLE")?,
             registry_table: needed("REGISTRY_TABLE")?,
+            limits_table: needed("LIMITS_TABLE")?,
+            rate: rate(read("API_RATE").as_deref(), read("API_BURST").as_deref()),
             secret_prefix: read("SECRET_PREFIX").unwrap_or_else(|| "clawbridge".to_owned()),
         };
         Api::new(&Environment::of_this_process(), settings)
@@ -94,7 +105,10 @@ impl Api {
         let sqs = SqsClient::new(&config);
         let tasks = Tasks::new(tables.clone(), settings.tasks_table.clone());
         let queues = Queues::new(sqs.clone(), settings.queue_url.clone(), settings.interactive_queue_url.clone());
+        let writer = random::<8>().map(hex::encode).unwrap_or_default();
         Ok(Api {
+            limits: Limits::new(&tables, settings.limits_table.clone(), writer),
+            strangers: Arc::default(),
             registry: Registry::new(tables.clone(), settings.registry_table.clone()),
             events: Events::new(tables, settings.events_table.clone()),
             desk: Desk::new(tasks.clone(), queues.clone()),
@@ -157,6 +171,12 @@ impl Api {
         // No half-made state between statements, so a panic elsewhere leaves the map usable.
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the template lets nobody write is the default.
+fn rate(rate: Option<&str>, burst: Option<&str>) -> Rate {
+    let rate = rate.and_then(|text| text.parse().ok()).unwrap_or(Rate::DEFAULT);
+    burst.and_then(|text| rate.with_burst(text.parse().ok()?)).unwrap_or(rate)
 }
 
 fn unauthorized(message: String) -> Problem {

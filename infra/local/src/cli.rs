@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use clawbridge_access::Scope;
+use clawbridge_access::{Rate, Scope};
 use clawbridge_signatures::Scheme;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -135,6 +135,12 @@ pub(crate) struct DevArgs {
     /// Hand the messages of each connection of the channel to the function in another order, drawn with SEED: API Gateway promises none.
     #[arg(long, value_name = "SEED")]
     pub(crate) channel_shuffle: Option<u64>,
+    /// How often each token of the API may be used, unless it has a rate of its own: 600/min, 10/s, 5000/h.
+    #[arg(long, default_value_t = Rate::DEFAULT, value_name = "RATE")]
+    pub(crate) api_rate: Rate,
+    /// How many requests of a token may come at once [default: what comes in ten seconds].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    pub(crate) api_burst: Option<u32>,
     #[command(flatten)]
     pub(crate) upstreams: UpstreamArgs,
 }
@@ -369,6 +375,12 @@ pub(crate) struct TokenCreateArgs {
     /// For how long it is valid: 12h, 30d [default: until it is revoked].
     #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
     pub(crate) expires: Option<Duration>,
+    /// How often it may be used: 60/min, 10/s, 5000/h [default: what the stack has for all tokens, 600/min unless it says otherwise].
+    #[arg(long, value_name = "RATE")]
+    pub(crate) rate: Option<Rate>,
+    /// How many of its requests may come at once [default: what comes in ten seconds].
+    #[arg(long, requires = "rate", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    pub(crate) burst: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]

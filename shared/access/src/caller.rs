@@ -1,5 +1,6 @@
 //! Who calls.
 
+use crate::rate::Rate;
 use crate::scope::{Scope, Wish};
 use crate::token::{Presented, TokenHash};
 use clawbridge_clock::Timestamp;
@@ -19,6 +20,8 @@ pub struct TokenRecord {
     pub expires_at: Option<Timestamp>,
     /// When it was last used, to a few minutes.
     pub last_used_at: Option<Timestamp>,
+    /// How often it may be used, where that is another rate than the stack's.
+    pub rate: Option<Rate>,
 }
 
 /// Why nobody is admitted.
@@ -38,6 +41,7 @@ pub struct Caller {
     name: String,
     hash: TokenHash,
     scopes: Vec<Scope>,
+    rate: Option<Rate>,
 }
 
 /// Makes a caller of what came with a request and what the registry has under its hash.
@@ -49,7 +53,12 @@ pub fn admit(presented: &Presented, record: Option<&TokenRecord>, now: Timestamp
     if record.expires_at.is_some_and(|at| at <= now) {
         return Err(Refused::Expired);
     }
-    Ok(Caller { name: record.name.clone(), hash: record.hash.clone(), scopes: record.scopes.clone() })
+    Ok(Caller {
+        name: record.name.clone(),
+        hash: record.hash.clone(),
+        scopes: record.scopes.clone(),
+        rate: record.rate,
+    })
 }
 
 impl Caller {
@@ -69,6 +78,12 @@ impl Caller {
     #[must_use]
     pub fn may(&self, wish: Wish<'_>) -> bool {
         self.scopes.iter().any(|scope| scope.allows(wish))
+    }
+
+    /// How often the token may be used, where that is another rate than the stack's.
+    #[must_use]
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate
     }
 
     /// The scopes, in words.
@@ -95,6 +110,7 @@ mod tests {
             created_at: at(0),
             expires_at,
             last_used_at: None,
+            rate: None,
         };
         let admit = |record: Option<&TokenRecord>| admit(&presented, record, at(1_000));
         assert_eq!(admit(None), Err(Refused::Unknown));

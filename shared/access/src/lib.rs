@@ -6,6 +6,7 @@
 
 mod agent;
 mod caller;
+mod rate;
 mod scope;
 mod token;
 
@@ -14,5 +15,6 @@ pub use agent::{
     admit_agent,
 };
 pub use caller::{Caller, Refused, TokenRecord, admit};
+pub use rate::{Rate, RateError};
 pub use scope::{Scope, ScopeError, Wish};
 pub use token::{Presented, Token, TokenError, TokenHash, is_token_name};

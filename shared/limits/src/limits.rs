@@ -1,6 +1,9 @@
 //! Asked before a call, told after it.
 
 mod bounds;
+mod spend;
+
+pub use spend::Spent;
 
 use crate::bucket::{self, Step, step};
 use crate::budget::{Attempt, Paid};

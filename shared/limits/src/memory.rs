@@ -1,5 +1,6 @@
 //! What one environment knows without asking the table. Pure but for the locks around it.
 
+use crate::account::Account;
 use crate::bucket::{Bucket, Rule, Step, step};
 use crate::budget::Earned;
 use crate::circuit::{FRESH, State};
@@ -60,6 +61,7 @@ impl<T: Default> Slots<T> {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) buckets: Slots<KnownBucket>,
+    pub(crate) accounts: Slots<KnownAccount>,
     pub(crate) circuits: Slots<KnownCircuit>,
     pub(crate) slots: Slots<KnownSlots>,
     pub(crate) budgets: Slots<Earned>,
@@ -129,6 +131,13 @@ impl KnownBucket {
             bucket.paused_until.is_some_and(|until| until > now) && is_young(at, BELIEVED, now)
         })
     }
+}
+
+/// What an environment let through on account, and the bucket as it was seen last.
+#[derive(Debug, Default)]
+pub(crate) struct KnownAccount {
+    pub(crate) account: Account,
+    pub(crate) bucket: KnownBucket,
 }
 
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@
 use crate::{Registry, RegistryError};
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
-use clawbridge_access::{Scope, TokenHash, TokenRecord};
+use clawbridge_access::{Rate, Scope, TokenHash, TokenRecord};
 use clawbridge_aws::explain;
 use clawbridge_clock::Timestamp;
 use clawbridge_table::{Item, Reader, WrongAttribute, n, s};
@@ -42,6 +42,9 @@ impl Registry {
             // One whose time is over may not have been swept away yet.
             .condition_expression("attribute_not_exists(kind) OR expires_at <= :now")
             .expression_attribute_values(":now", n(now.seconds()));
+        if let Some(rate) = record.rate {
+            by_hash = by_hash.item("rate", s(&rate.to_string())).item("burst", n(i64::from(rate.burst())));
+        }
         if let (Some(expiry), Some(at)) = (expiry, record.expires_at) {
             by_hash = by_hash.item("expires_at", expiry.clone()).item("expires_ms", n(at.millis()));
             by_name = by_name.item("expires_at", expiry);
@@ -156,7 +159,13 @@ fn read(item: &Item) -> Result<TokenRecord, WrongAttribute> {
         created_at: moment(from, "created_at")?,
         expires_at: from.optional("expires_ms", moment)?,
         last_used_at: from.optional("last_used_at", moment)?,
+        rate: from.optional("rate", rate)?,
     })
+}
+
+fn rate(from: Reader<'_>, name: &str) -> Result<Rate, WrongAttribute> {
+    let rate = from.text(name)?.parse::<Rate>().map_err(|_| WrongAttribute(name.to_owned()))?;
+    rate.with_burst(from.number("burst")?).ok_or_else(|| WrongAttribute("burst".to_owned()))
 }
 
 fn unbuilt() -> RegistryError {

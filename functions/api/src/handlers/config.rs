@@ -45,6 +45,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "Applied")],
             |api, call| Box::pin(put(api, call)),
         )
+        .fails(&[409, 412])
         .body("Document")
         .media(&["application/json", "application/toml"]),
         Endpoint::new(
@@ -56,6 +57,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "Applied")],
             |api, call| Box::pin(patch(api, call)),
         )
+        .fails(&[409, 412])
         .body("Document")
         .media(&["application/json", "application/merge-patch+json"]),
         Endpoint::new(
@@ -77,6 +79,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "Applied")],
             |api, call| Box::pin(rollback(api, call)),
         )
+        .fails(&[404, 409, 412])
         .body("Rollback"),
     ]
 }

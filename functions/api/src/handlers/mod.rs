@@ -3,7 +3,7 @@
 mod config;
 mod events;
 mod status;
-mod tasks;
+pub(crate) mod tasks;
 mod tokens;
 mod tools;
 

@@ -19,9 +19,10 @@ use std::time::Duration;
 /// Entries of the index that one request for a list looks at.
 const MAX_LOOKED_AT: usize = 300;
 
-const STATUSES: &[&str] = &["queued", "running", "waiting", "unknown", "completed", "failed", "parked", "cancelled"];
+pub(crate) const STATUSES: &[&str] =
+    &["queued", "running", "waiting", "unknown", "completed", "failed", "parked", "cancelled"];
 
-const LIST: &[Param] = &[
+pub(crate) const LIST: &[Param] = &[
     Param { name: "status", kind: Kind::Word(STATUSES), says: "Only tasks that are so." },
     Param { name: "tool", kind: Kind::Text, says: "Only tasks of this tool." },
     Param {
@@ -62,6 +63,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(201, "Task"), (200, "Task")],
             |api, call| Box::pin(create(api, call)),
         )
+        .fails(&[404, 409])
         .body("CreateTask")
         .keyed(),
         Endpoint::new(
@@ -91,7 +93,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             LOOK,
             &[(200, "TaskResult")],
             |api, call| Box::pin(result(api, call)),
-        ),
+        )
+        .fails(&[409]),
         Endpoint::new(
             Method::POST,
             "/api/v1/tasks/{id}/cancel",
@@ -101,6 +104,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(202, "Asked")],
             |api, call| Box::pin(cancel(api, call)),
         )
+        .fails(&[409])
         .body("Reason"),
         Endpoint::new(
             Method::POST,
@@ -110,7 +114,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             TOOL,
             &[(202, "Asked")],
             |api, call| Box::pin(retry(api, call)),
-        ),
+        )
+        .fails(&[409]),
         Endpoint::new(
             Method::POST,
             "/api/v1/tasks/{id}/settle",
@@ -120,12 +125,13 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(202, "Asked")],
             |api, call| Box::pin(settle(api, call)),
         )
+        .fails(&[409])
         .body("Settle"),
     ]
 }
 
 /// The tutorial's words for two of them.
-fn status(state: State) -> &'static str {
+pub(crate) fn status(state: State) -> &'static str {
     match state {
         State::Succeeded => "completed",
         other => other.as_str(),
@@ -170,7 +176,7 @@ pub(crate) fn outcome(task: &Record) -> Value {
         "duration_ms": u64::try_from(took).unwrap_or(u64::MAX), "completed_at": task.updated_at.rfc3339()})
 }
 
-fn pending(noted: &Noted) -> Value {
+pub(crate) fn pending(noted: &Noted) -> Value {
     json!({"id": noted.task, "status": "queued", "tool": noted.tool, "created_at": noted.at.rfc3339()})
 }
 
@@ -181,7 +187,7 @@ struct Create {
     input: Option<Value>,
 }
 
-async fn create(api: &Api, call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn create(api: &Api, call: &Call) -> Result<Reply, Problem> {
     let create: Create = call.body()?;
     let Some(tool) = create.tool else {
         if !call.may(Wish::Ask(None)) {
@@ -250,24 +256,67 @@ pub(crate) async fn submit(
     }
 }
 
-/// Waits for a task that was handed in.
-pub(crate) async fn wait(api: &Api, handed: Handed, bound: Duration) -> Result<Reply, Problem> {
-    let (noted, input_hash) = match handed {
-        Handed::Known(record) => return Ok(Reply::ok(outcome(&record))),
-        Handed::Queued { noted, input_hash } => (noted, input_hash),
-    };
-    match api.desk.wait(&noted.task, Some(&input_hash), bound).await? {
-        Waited::Ended(record) => Ok(Reply::ok(outcome(&record))),
-        Waited::Conflict(_) => Err(Problem::new(Code::Conflict, KEY_CONFLICT)),
-        Waited::TimeOver(record) => {
-            let place = format!("/api/v1/tasks/{}", noted.task);
-            let body = record.map_or_else(|| pending(&noted), |record| view(&record));
-            Ok(Reply::with(StatusCode::ACCEPTED, body).header(header::LOCATION, &place))
+/// What waiting came to.
+pub(crate) enum Finished {
+    /// The task has ended, or a person has to decide about it.
+    Ended(Box<Record>),
+    /// The time is over, and this is where it stands.
+    Standing(Box<Record>),
+    /// The time is over, and nobody has begun with it.
+    Pending(Noted),
+}
+
+impl Finished {
+    /// Id and status of the task.
+    pub(crate) fn task(&self) -> (&str, &'static str) {
+        match self {
+            Finished::Ended(record) | Finished::Standing(record) => (&record.id, status(record.state)),
+            Finished::Pending(noted) => (&noted.task, "queued"),
         }
     }
 }
 
-async fn list(api: &Api, call: &Call) -> Result<Reply, Problem> {
+/// Waits for a task that was handed in, and answers as REST does.
+pub(crate) async fn wait(api: &Api, handed: Handed, bound: Duration) -> Result<Reply, Problem> {
+    let finished = finish(api, handed, bound).await?;
+    let place = format!("/api/v1/tasks/{}", finished.task().0);
+    let body = match &finished {
+        Finished::Ended(record) => return Ok(Reply::ok(outcome(record))),
+        Finished::Standing(record) => view(record),
+        Finished::Pending(noted) => pending(noted),
+    };
+    Ok(Reply::with(StatusCode::ACCEPTED, body).header(header::LOCATION, &place))
+}
+
+/// Waits for a task that was handed in.
+pub(crate) async fn finish(api: &Api, handed: Handed, bound: Duration) -> Result<Finished, Problem> {
+    let (noted, input_hash) = match handed {
+        Handed::Known(record) => return Ok(Finished::Ended(record)),
+        Handed::Queued { noted, input_hash } => (noted, input_hash),
+    };
+    match api.desk.wait(&noted.task, Some(&input_hash), bound).await? {
+        Waited::Ended(record) => Ok(Finished::Ended(record)),
+        Waited::Conflict(_) => Err(Problem::new(Code::Conflict, KEY_CONFLICT)),
+        Waited::TimeOver(Some(record)) => Ok(Finished::Standing(record)),
+        Waited::TimeOver(None) => Ok(Finished::Pending(noted)),
+    }
+}
+
+/// Waits for a task that the caller may look at.
+pub(crate) async fn finish_known(api: &Api, call: &Call, bound: Duration) -> Result<Finished, Problem> {
+    let noted = match find(api, call).await? {
+        Ok(record) if record.state.has_ended() => return Ok(Finished::Ended(Box::new(record))),
+        Ok(_) => None,
+        Err(noted) => Some(noted),
+    };
+    match api.desk.wait(call.param("id"), None, bound).await? {
+        Waited::Ended(record) | Waited::Conflict(record) => Ok(Finished::Ended(record)),
+        Waited::TimeOver(Some(record)) => Ok(Finished::Standing(record)),
+        Waited::TimeOver(None) => noted.map(Finished::Pending).ok_or_else(|| Problem::not_found("task")),
+    }
+}
+
+pub(crate) async fn list(api: &Api, call: &Call) -> Result<Reply, Problem> {
     let wanted = call.text("status").and_then(state);
     let days = days(call.moment("since"), call.moment("until"), call.now)?;
     let names = ["status", "tool", "search", "since", "until"];
@@ -276,8 +325,15 @@ async fn list(api: &Api, call: &Call) -> Result<Reply, Problem> {
     let limit = usize::try_from(call.number("limit", 20)).unwrap_or(20);
     let mut skip = usize::try_from(call.number("offset", 0)).unwrap_or(0);
     let search = call.text("search").map(str::to_lowercase);
+    // Who may not look at everything sees what they handed in themselves.
+    let own = (!call.may(Wish::Look)).then(|| call.submitter());
+    let is_own = |record: &Record, own: &str| {
+        let is_submitter = matches!(&record.origin, Some(Origin::Submitter { submitter }) if submitter == own);
+        is_submitter && call.may(Wish::LookAtTool(&record.tool))
+    };
     let fits = |record: &Record| {
-        call.text("tool").is_none_or(|tool| record.tool == tool)
+        own.as_deref().is_none_or(|own| is_own(record, own))
+            && call.text("tool").is_none_or(|tool| record.tool == tool)
             && search.as_deref().is_none_or(|search| matches(record, search))
     };
     let (mut tasks, mut looked_at) = (Vec::new(), 0);
@@ -346,7 +402,7 @@ async fn find(api: &Api, call: &Call) -> Result<Result<Record, Noted>, Problem> 
     noted.map(Err).ok_or_else(|| Problem::not_found("task"))
 }
 
-async fn show(api: &Api, call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn show(api: &Api, call: &Call) -> Result<Reply, Problem> {
     Ok(Reply::ok(find(api, call).await?.map_or_else(|noted| pending(&noted), |record| view(&record))))
 }
 
@@ -400,7 +456,7 @@ struct Reason {
     reason: Option<String>,
 }
 
-async fn cancel(api: &Api, call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn cancel(api: &Api, call: &Call) -> Result<Reply, Problem> {
     let reason = if call.body.is_null() { Reason::default() } else { call.body()? }.reason;
     let record = find_in(api, call, &[State::Queued, State::Waiting, State::Parked], "be cancelled").await?;
     ask(api, &record, settled(&record, Decision::Cancel { reason })).await

@@ -5,7 +5,7 @@ use crate::endpoint::{Endpoint, Needs, Reply};
 use crate::problem::{Code, Field, Problem};
 use crate::state::{Api, random};
 use axum::http::{Method, StatusCode, header};
-use clawbridge_access::{Scope, Token, TokenRecord, Wish};
+use clawbridge_access::{Rate, Scope, Token, TokenRecord, Wish};
 use clawbridge_clock::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,6 +31,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(201, "NewToken")],
             |api, call| Box::pin(create(api, call)),
         )
+        .fails(&[409])
         .body("CreateToken"),
         Endpoint::new(
             Method::DELETE,
@@ -40,7 +41,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             ADMIN,
             &[(200, "Revoked")],
             |api, call| Box::pin(revoke(api, call)),
-        ),
+        )
+        .fails(&[409]),
     ]
 }
 
@@ -48,7 +50,7 @@ fn view(record: &TokenRecord) -> Value {
     let scopes: Vec<String> = record.scopes.iter().map(ToString::to_string).collect();
     let at = |at: Option<Timestamp>| at.map(Timestamp::rfc3339);
     json!({"name": record.name, "scopes": scopes, "created_at": record.created_at.rfc3339(), "expires_at": at(record.expires_at),
-        "last_used_at": at(record.last_used_at)})
+        "last_used_at": at(record.last_used_at), "rate": record.rate.map(|rate| rate.to_string()), "burst": record.rate.map(Rate::burst)})
 }
 
 async fn list(api: &Api, _call: &Call) -> Result<Reply, Problem> {
@@ -61,6 +63,8 @@ struct Create {
     name: String,
     scopes: Vec<String>,
     expires_at: Option<String>,
+    rate: Option<String>,
+    burst: Option<u32>,
 }
 
 async fn create(api: &Api, call: &Call) -> Result<Reply, Problem> {
@@ -78,6 +82,7 @@ async fn create(api: &Api, call: &Call) -> Result<Reply, Problem> {
         Some(Some(at)) if at <= call.now => fields.push(Field::new("expires_at", "this time is over")),
         Some(Some(_)) | None => {}
     }
+    let rate = rate(&wanted, &mut fields);
     if !fields.is_empty() {
         return Err(Problem::fields(fields));
     }
@@ -89,6 +94,7 @@ async fn create(api: &Api, call: &Call) -> Result<Reply, Problem> {
         created_at: call.now,
         expires_at: expires_at.flatten(),
         last_used_at: None,
+        rate,
     };
     if !api.registry.put_token(&record, call.now).await? {
         return Err(Problem::new(Code::Conflict, "there is a token of this name; revoke it, or choose another name"));
@@ -97,6 +103,18 @@ async fn create(api: &Api, call: &Call) -> Result<Reply, Problem> {
     body["token"] = json!(token.reveal());
     let reply = Reply::with(StatusCode::CREATED, body);
     Ok(reply.header(header::LOCATION, &format!("/api/v1/tokens/{}", record.name)))
+}
+
+fn rate(wanted: &Create, fields: &mut Vec<Field>) -> Option<Rate> {
+    let Some(text) = wanted.rate.as_deref() else {
+        if wanted.burst.is_some() {
+            fields.push(Field::new("burst", "it belongs to a `rate`; give that as well"));
+        }
+        return None;
+    };
+    let rate = text.parse::<Rate>().map_err(|error| fields.push(Field::new("rate", error.to_string()))).ok()?;
+    // The schema has its bounds.
+    wanted.burst.map_or(Some(rate), |burst| rate.with_burst(burst))
 }
 
 async fn revoke(api: &Api, call: &Call) -> Result<Reply, Problem> {

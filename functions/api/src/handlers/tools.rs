@@ -50,6 +50,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "TaskResult"), (202, "Task")],
             |api, call| Box::pin(invoke(api, call)),
         )
+        .fails(&[409])
         .query(WAIT)
         .body("Invoke")
         .keyed(),
@@ -62,6 +63,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             &[(200, "TaskResult"), (202, "Task")],
             |api, call| Box::pin(skill(api, call)),
         )
+        .fails(&[404, 409])
         .query(WAIT)
         .body("SkillInvoke")
         .keyed(),

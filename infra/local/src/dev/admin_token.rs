@@ -34,6 +34,7 @@ pub(crate) async fn provide(state: &Path, registry: &Registry) -> Result<(), Fai
         created_at: now,
         expires_at: None,
         last_used_at: None,
+        rate: None,
     };
     // The file before it was lost; nobody can have what it held.
     registry.revoke_token(NAME).await.map_err(|error| unavailable(error.to_string()))?;

@@ -137,6 +137,8 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         events_table: stack.events_table.clone(),
         tasks_table: stack.tasks_table.clone(),
         registry_table: stack.registry_table.clone(),
+        limits_table: stack.limits_table.clone(),
+        rate: args.api_burst.and_then(|burst| args.api_rate.with_burst(burst)).unwrap_or(args.api_rate),
         secret_prefix: stack.secret_prefix.clone(),
     };
     let api = ApiFunction::new(&environment, api).map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
@@ -279,9 +281,11 @@ fn gateway(webhook: Invoke, oauth: Function, api: Invoke, show: Show) -> Result<
             .route(&format!("ANY {path}"), oauth.clone())
             .map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?;
     }
+    let api = Function::new(api, API_TIMEOUT);
     let gateway = gateway
         .route("POST /callbacks/{ticket}", function)
-        .and_then(|gateway| gateway.route("ANY /api/{proxy+}", Function::new(api, API_TIMEOUT)))
+        .and_then(|gateway| gateway.route("ANY /api/{proxy+}", api.clone()))
+        .and_then(|gateway| gateway.route("ANY /mcp", api))
         .map_err(|error| Failure::new("LOCAL_STACK", error.to_string()))?
         .fallback(Arc::new(|request| Box::pin(std::future::ready(outside(&request)))))
         .access_log(Arc::new(move |access| note_access(access, &show)));
@@ -312,7 +316,7 @@ fn note_access(access: &Access, show: &Show) {
 fn asked(access: &Access) -> &'static str {
     match access.route_key.as_deref() {
         Some(route) if route.contains("/oauth/") => "oauth",
-        Some(route) if route.contains("/api/") => "api",
+        Some(route) if route.contains("/api/") || route.ends_with("/mcp") => "api",
         Some(_) | None => "webhook",
     }
 }
@@ -388,6 +392,7 @@ fn banner(
     println!("  webhooks   {public}/hooks/SOURCE    (what API Gateway would serve; a tunnel may point here)");
     if let State::Dir(dir) = state {
         println!("  api        {public}/api/v1/    (token: {})", admin_token::path(dir).display());
+        println!("  mcp        {public}/mcp        (the same token)");
     }
     if let Some(channel) = &stack.channel_url {
         println!("  channel    {channel}    (users with a token, agents with an app key and secret)");

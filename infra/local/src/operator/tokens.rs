@@ -7,7 +7,7 @@ use crate::cli::{Global, TokenCommand, TokenCreateArgs};
 use crate::failure::Failure;
 use crate::out::say;
 use crate::random;
-use clawbridge_access::{Scope, TokenRecord, is_token_name};
+use clawbridge_access::{Rate, Scope, TokenRecord, is_token_name};
 use clawbridge_clock::Timestamp;
 use clawbridge_registry::RegistryError;
 use serde_json::{Value, json};
@@ -46,6 +46,7 @@ async fn create(reached: &Reached, args: TokenCreateArgs, json: bool) -> Result<
     if scopes.is_empty() {
         scopes.push(Scope::Admin);
     }
+    let rate = args.rate.and_then(|rate| args.burst.map_or(Some(rate), |burst| rate.with_burst(burst)));
     let (token, now) = (random::token(), Timestamp::now());
     let record = TokenRecord {
         hash: token.hash(),
@@ -54,6 +55,7 @@ async fn create(reached: &Reached, args: TokenCreateArgs, json: bool) -> Result<
         created_at: now,
         expires_at: args.expires.map(|time| now.plus(time)),
         last_used_at: None,
+        rate,
     };
     if !reached.registry.put_token(&record, now).await.map_err(failed)? {
         let message = format!("there is a token {}; revoke it, or choose another name", record.name);
@@ -85,9 +87,13 @@ async fn list(reached: &Reached, json: bool) -> Result<(), Failure> {
             token.created_at.rfc3339(),
             at(token.expires_at),
             at(token.last_used_at),
+            token.rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate}, {} at once", rate.burst())),
         ]
     };
-    table::print(&["NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED"], &tokens.iter().map(row).collect::<Vec<_>>());
+    table::print(
+        &["NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "RATE"],
+        &tokens.iter().map(row).collect::<Vec<_>>(),
+    );
     Ok(())
 }
 
@@ -97,5 +103,6 @@ fn words(token: &TokenRecord) -> Vec<String> {
 
 fn view(token: &TokenRecord) -> Value {
     json!({"name": token.name, "scopes": words(token), "created_at": token.created_at.rfc3339(),
-        "expires_at": token.expires_at.map(Timestamp::rfc3339), "last_used_at": token.last_used_at.map(Timestamp::rfc3339)})
+        "expires_at": token.expires_at.map(Timestamp::rfc3339), "last_used_at": token.last_used_at.map(Timestamp::rfc3339),
+        "rate": token.rate.map(|rate| rate.to_string()), "burst": token.rate.map(Rate::burst)})
 }

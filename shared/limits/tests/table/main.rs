@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bounds;
+mod spend;
 mod support;
 
 use clawbridge_limits::{Acquired, Attempt, Ended, Guard, MAX_TRIES, Said, Scope, Why};
