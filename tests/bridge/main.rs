@@ -8,6 +8,7 @@ mod bodies;
 mod bounds;
 mod catch_up;
 mod certificates;
+mod channel_clients;
 mod connected;
 mod connections;
 mod crash;

@@ -3,6 +3,7 @@
 pub(crate) mod authority;
 mod bridge;
 pub(crate) mod browser;
+pub(crate) mod channel;
 pub(crate) mod clients;
 mod node;
 mod stub;
