@@ -9,6 +9,7 @@ mod bounds;
 mod catch_up;
 mod certificates;
 mod channel_clients;
+mod channel_soak;
 mod connected;
 mod connections;
 mod crash;

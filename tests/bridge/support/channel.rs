@@ -44,6 +44,7 @@ pub(crate) async fn token(bridge: &Bridge, name: &str, scopes: &[&str]) -> Strin
         created_at: Timestamp::now(),
         expires_at: None,
         last_used_at: None,
+        rate: None,
     };
     assert!(registry(bridge).put_token(&record, Timestamp::now()).await.expect("kept"), "{name}");
     token.reveal().to_owned()
