@@ -48,7 +48,7 @@ impl TaskTool {
             (_, Scope::Admin | Scope::Execute | Scope::Tool(_)) => true,
             (TaskTool::Create, Scope::Agent(_)) => true,
             (TaskTool::Get | TaskTool::Wait | TaskTool::List, Scope::Read) => true,
-            (_, Scope::Read | Scope::Source(_) | Scope::Agent(_)) => false,
+            (_, Scope::Read | Scope::Source(_) | Scope::Agent(_) | Scope::Group(_)) => false,
         })
     }
 
