@@ -8,6 +8,7 @@ mod bodies;
 mod bounds;
 mod catch_up;
 mod certificates;
+mod channel;
 mod channel_clients;
 mod channel_soak;
 mod connected;

@@ -204,7 +204,7 @@ impl Channel {
             writes.extend(frames.iter().map(|frame| Write::Nothing { key: Key::new(agent_id(agent), &frame.part) }));
             if self.store.commit(writes).await? {
                 for one in written {
-                    self.deliver(one, holder).await?;
+                    self.deliver(one, holder).await;
                 }
                 return Ok(Some(round));
             }

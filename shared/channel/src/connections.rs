@@ -17,7 +17,7 @@ use std::time::Duration;
 const MAX_REMEMBERED: usize = 10_000;
 
 /// How long after `$connect` a connector that says nothing of its own is looked for: API Gateway opens the connection only after it.
-const AFTER_CONNECT: Duration = Duration::from_secs(1);
+pub(crate) const AFTER_CONNECT: Duration = Duration::from_secs(1);
 
 /// When a user's connection is looked at next; the queue's longest delay.
 const NEXT_LOOK: Duration = Duration::from_secs(900);
@@ -60,7 +60,7 @@ impl Channel {
         if is_ours {
             return Ok(());
         }
-        let message = Message::Channel(ChannelMessage::Connected { connection: connection.to_owned() });
+        let message = Message::Channel(ChannelMessage::Connected { connection: connection.to_owned(), looks: 0 });
         Ok(self.queues.send(&message, AFTER_CONNECT).await?)
     }
 
@@ -138,7 +138,7 @@ impl Channel {
     /// A bucket of this process, ahead of the table's: who floods costs no table calls, and agents none for their frames at all.
     fn local_bucket(&self, connection: &str, role: &Role, now: Timestamp) -> Admission {
         let rule = match role {
-            Role::User(_) => bucket::Rule { burst: bucket::USER.burst * 2, ..bucket::USER },
+            Role::User(_) => bucket::USER,
             Role::Agent { .. } => bucket::AGENT,
         };
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);

@@ -216,3 +216,44 @@ fn hear(response: &mut ResponseDoc, agent: &str, number: u64, events: &[AgentEve
         Applied::Gap { expected } => Step::nothing(Heard::Next(expected)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::testing::response;
+
+    fn text(text: &str) -> Vec<AgentEvent> {
+        vec![AgentEvent::Text { text: text.to_owned() }]
+    }
+
+    #[test]
+    fn frames_count_once_in_order_and_only_of_the_agent_that_was_asked() {
+        let now = Timestamp::from_millis(0);
+        let mut response = response("main");
+        let mut heard = |response: &mut ResponseDoc, agent: &str, number, events: &[AgentEvent]| {
+            let step = hear(response, agent, number, events, now);
+            let word = match step.result {
+                Heard::Next(next) => format!("next {next}"),
+                Heard::Unwanted(next) => format!("unwanted {next}"),
+                Heard::Foreign => "foreign".to_owned(),
+            };
+            (word, step.changed)
+        };
+        // It was not sent yet.
+        assert_eq!(heard(&mut response, "main", 0, &text("a")), ("foreign".into(), false));
+        response.stage = Stage::Sent { connection: "c".into(), dialect: Dialect::Bridge, at: now };
+        for (agent, number, events, expected) in [
+            ("other", 0, text("a"), ("foreign", false)),
+            ("main", 1, text("b"), ("next 0", false)),
+            ("main", 0, text("a"), ("next 1", true)),
+            ("main", 0, text("a"), ("next 1", false)),
+            ("main", 1, vec![AgentEvent::Completed { text: None, usage: None }], ("next 2", true)),
+            ("main", 2, text("late"), ("unwanted 3", true)),
+        ] {
+            let (word, changed) = heard(&mut response, agent, number, &events);
+            assert_eq!((word.as_str(), changed), expected, "{agent} {number}");
+        }
+        assert!(response.agent_ended && response.is_over());
+        assert_eq!(response.machine.response().text(), "a");
+    }
+}

@@ -44,12 +44,18 @@ impl Channel {
     /// `response.create`.
     pub(crate) async fn create(&self, connection: &str, user: &User, text: &str) -> Result<(), Refusal> {
         let now = Timestamp::now();
-        let document = match self.enter(connection, now).await? {
+        let mut document = match self.enter(connection, now).await? {
             Entrance::Open(document) => document,
             Entrance::Refused(admission) => return Ok(self.flooded(connection, admission, text.len()).await?),
             Entrance::Unknown => return Ok(()),
         };
         Channel::check_age(&document, now)?;
+        if let Some(first) = document.line.first() {
+            // Its last event is posted before its end is settled: who answers at once must find it settled.
+            self.settle(first).await?;
+            let found = self.store.get::<ConnectionDoc>(&connection_key(connection)).await?;
+            document = found.map_or(document, |found| Box::new(found.document));
+        }
         let create = frames::parse(text)?;
         let id = ResponseId::new(&format!("resp_{}", random_name())).expect("a prefix and digits");
         let previous = create.settings.previous_response_id.clone();

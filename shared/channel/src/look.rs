@@ -3,6 +3,7 @@
 //! Each turn has one message on the queue at any time, which comes back until the response is over and settled.
 
 use crate::Channel;
+use crate::connections::AFTER_CONNECT;
 use crate::public::ChannelError;
 use crate::records::{ABSENT, ConnectionDoc, ResponseDoc, Role, SessionDoc, Stage, connection_key, session_key};
 use crate::responses::{Step, random_name};
@@ -23,6 +24,9 @@ const LAST_ANSWER: Duration = Duration::from_secs(15 * 60);
 
 /// How long a turn may be unanswered by a connector of ours before it is sent again.
 const UNCONFIRMED: Duration = Duration::from_secs(10);
+
+/// How often a connector is looked for that has just connected.
+const MAX_LOOKS_FOR_AGENT: u32 = 10;
 
 /// When the queue hands a message out again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +178,7 @@ impl Channel {
         };
         let opened_at = found.document.opened_at;
         if !self.gateway.is_there(id).await? {
-            return self.closed(id).await;
+            return Ok(());
         }
         if !is_too_old(opened_at, now) {
             return again(now.until(opened_at.plus(MAX_CONNECTION_AGE))).await;
@@ -201,16 +205,22 @@ impl Channel {
                 Ok(())
             }
             ChannelMessage::Connection { id } => self.look_at_connection(id, now).await,
-            ChannelMessage::Connected { connection } => self.connected(connection).await,
+            ChannelMessage::Connected { connection, looks } => self.connected(connection, *looks).await,
         }
     }
 
     /// An agent's connector that says nothing of its own is there: from now on its turns go to it.
-    async fn connected(&self, connection: &str) -> Result<(), ChannelError> {
+    async fn connected(&self, connection: &str, looks: u32) -> Result<(), ChannelError> {
         let Some(found) = self.store.get::<ConnectionDoc>(&connection_key(connection)).await? else { return Ok(()) };
         let Role::Agent { name, is_ours: false } = &found.document.role else { return Ok(()) };
         if !self.gateway.is_there(connection).await? {
-            return Ok(());
+            if looks >= MAX_LOOKS_FOR_AGENT {
+                return Ok(());
+            }
+            // It may not be open yet.
+            let looks = looks + 1;
+            let message = Message::Channel(ChannelMessage::Connected { connection: connection.to_owned(), looks });
+            return Ok(self.queues.send(&message, AFTER_CONNECT).await?);
         }
         let live = crate::records::Live {
             connection: connection.to_owned(),

@@ -322,3 +322,63 @@ impl LogDoc {
         LogDoc { frames: events.iter().map(StreamEvent::to_frame).collect() }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use clawbridge_responses::model::Settings;
+
+    /// A turn for an agent that nobody has accepted yet.
+    pub(crate) fn response(agent: &str) -> ResponseDoc {
+        let (id, session) = (ResponseId::new("resp_1").expect("an id"), SessionId::new("s").expect("an id"));
+        let (settings, now) = (Settings::of_model(agent), Timestamp::from_millis(0));
+        ResponseDoc {
+            machine: Machine::new(id, session.clone(), settings, Dialect::Bridge.policy(), now),
+            agent: agent.to_owned(),
+            owner: "aa".to_owned(),
+            called: session,
+            connection: Some("c".to_owned()),
+            listeners: Vec::new(),
+            stage: Stage::InSession,
+            task: None,
+            agent_ended: false,
+            is_settled: false,
+        }
+    }
+
+    #[test]
+    fn a_response_belongs_to_its_token_and_a_groups_to_those_who_may_enter_it() {
+        let user = |token: &str, scopes: &[&str]| User {
+            token: token.to_owned(),
+            name: token.to_owned(),
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+        };
+        let mut own = response("main");
+        for (who, is_theirs) in [(user("aa", &[]), true), (user("bb", &["admin"]), false), (user("tasks", &[]), false)]
+        {
+            assert_eq!(own.is_of(&who), is_theirs, "{who:?}");
+        }
+        // A session that is only called like a group belongs to its token.
+        own.called = SessionId::new("group:team").expect("an id");
+        assert!(own.is_of(&user("aa", &[])) && !own.is_of(&user("bb", &["agent:main", "group:team"])));
+        own.owner = Owner::Group.as_str().to_owned();
+        for (scopes, may) in [
+            (&["agent:main", "group:team"][..], true),
+            (&["group:team"], false),
+            (&["agent:main"], false),
+            (&["agent:main", "group:board"], false),
+            (&["admin"], true),
+        ] {
+            assert_eq!(own.is_of(&user("bb", scopes)), may, "{scopes:?}");
+        }
+    }
+
+    #[test]
+    fn a_lease_is_held_by_others_until_its_time_is_over() {
+        let at = Timestamp::from_millis;
+        let lease = Lease::new("me", at(0));
+        let held = |holder, ms| Lease::is_held(Some(&lease), holder, at(ms));
+        assert_eq!([held("me", 0), held("you", 0), held("you", 5_999), held("you", 6_000)], [false, true, true, false]);
+        assert!(!Lease::is_held(None, "you", at(0)));
+    }
+}

@@ -17,6 +17,7 @@ use crate::records::{
 };
 use crate::store::{Change, Key, Versioned, Write, pause};
 use clawbridge_clock::Timestamp;
+use clawbridge_journal::Entry;
 use clawbridge_responses::ResponseId;
 use clawbridge_responses::model::StreamEvent;
 use futures_util::future::join_all;
@@ -119,7 +120,8 @@ impl Channel {
             }
             let (writes, written) = Written::plan(opened, &events, &holder, now);
             if self.store.commit(writes).await? {
-                let response = self.deliver(written, &holder).await?;
+                let response = written.response.clone();
+                self.deliver(written, &holder).await;
                 return Ok(Some((response, result)));
             }
             pause(attempt).await;
@@ -127,18 +129,20 @@ impl Channel {
         Err(ChannelError::Contended(response_id(id)))
     }
 
-    /// Posts what is written and was not posted. The response, for the caller to go on with.
-    pub(crate) async fn deliver(&self, written: Written, holder: &str) -> Result<ResponseDoc, ChannelError> {
+    /// Posts what is written and was not posted. Where that fails, it is written all the same, and the look-after posts it.
+    pub(crate) async fn deliver(&self, written: Written, holder: &str) {
         let Written { response, posted, first, frames, claimed } = written;
         if frames.is_empty() {
-            return Ok(response);
+            return;
         }
-        if claimed {
-            self.post_all(&response, posted, first, &frames).await?;
+        let done = if claimed {
+            self.post_all(&response, posted, first, &frames).await
         } else {
-            self.repair(response.id(), holder).await?;
+            self.repair(response.id(), holder).await
+        };
+        if let Err(error) = done {
+            journal(&error, response.id().as_str());
         }
-        Ok(response)
     }
 
     /// Posts what the log has beyond the note, when it is this one's turn.
@@ -199,18 +203,21 @@ impl Channel {
         let listeners = response.listeners.iter().filter(|listener| !listener.catches_up);
         let sent = join_all(listeners.map(|listener| async move {
             for frame in frames {
-                match self.gateway.post(&listener.connection, frame).await? {
-                    Posted::Sent => {}
-                    Posted::Gone | Posted::TooSlow => return Ok(Some(listener.connection.clone())),
+                match self.gateway.post(&listener.connection, frame).await {
+                    Ok(Posted::Sent) => {}
+                    Ok(Posted::Gone | Posted::TooSlow) => return Some(listener.connection.clone()),
+                    Err(error) => {
+                        // Cut off, so that it comes back and resumes: the others have theirs, and it would have a gap.
+                        journal(&error, &listener.connection);
+                        drop(self.gateway.close(&listener.connection).await);
+                        return Some(listener.connection.clone());
+                    }
                 }
             }
-            Ok::<_, ChannelError>(None)
+            None
         }))
         .await;
-        let mut gone = Vec::new();
-        for one in sent {
-            gone.extend(one?);
-        }
+        let gone: Vec<String> = sent.into_iter().flatten().collect();
         posted.document.next = first + frames.len() as u64;
         posted.document.lease = None;
         let id = response.id();
@@ -252,7 +259,56 @@ impl Channel {
     }
 }
 
+fn journal(error: &ChannelError, subject: &str) {
+    let reason = error.to_string();
+    clawbridge_journal::write(&Entry::BridgeFailed { code: error.code(), reason: &reason, subject });
+}
+
 /// A name that nobody else has. No secret.
 pub(crate) fn random_name() -> String {
     format!("{:032x}", fastrand::u128(..))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::testing::response;
+    use clawbridge_responses::AgentEvent;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000 + ms)
+    }
+
+    /// What a change writes, by the parts of its keys, and whether it may post.
+    fn plan(posted: PostedDoc, events: bool) -> (Vec<String>, bool) {
+        let mut document = response("main");
+        let events = if events { document.machine.apply(AgentEvent::Began, at(0)) } else { Vec::new() };
+        let response = Versioned { document, version: 3 };
+        let opened = Opened { response, posted: Versioned { document: posted, version: 1 } };
+        let (writes, written) = Written::plan(opened, &events, "me", at(0));
+        let part = |write: &Write| match write {
+            Write::Over { key, version, .. } => format!("{}@{version}", key.part),
+            Write::Same { key, .. } | Write::Nothing { key } => key.part.clone(),
+        };
+        (writes.iter().map(part).collect(), written.claimed)
+    }
+
+    #[test]
+    fn the_right_to_post_comes_with_the_change_unless_somebody_else_is_at_it_or_behind() {
+        let lease = |holder: &str, ms| Some(Lease { holder: holder.to_owned(), until: at(ms) });
+        let all = ["-@3", "log#0000000000", "posted@1"].as_slice();
+        for (next, lease, parts, claimed) in [
+            (0, None, all, true),
+            (0, lease("other", 0), all, true),
+            (0, lease("me", 1), all, true),
+            (0, lease("other", 1), &all[..2], false),
+            (5, None, &all[..2], false),
+        ] {
+            assert_eq!(
+                plan(PostedDoc { next, lease }, true),
+                (parts.iter().map(ToString::to_string).collect(), claimed)
+            );
+        }
+        assert_eq!(plan(PostedDoc::default(), false), (vec!["-@3".to_owned()], false));
+    }
 }

@@ -295,13 +295,16 @@ impl Channel {
             if next_of_session.is_none() {
                 self.store.remove(&waiting_key(&response.agent, response.session())).await?;
             }
-            self.advance(id, |response, _| {
-                let changed = !response.is_settled;
-                response.is_settled = true;
-                Step { events: Vec::new(), changed, result: () }
-            })
-            .await?;
-            journal_end(&response, now);
+            let settled = self
+                .advance(id, |response, _| {
+                    let changed = !response.is_settled;
+                    response.is_settled = true;
+                    Step { events: Vec::new(), changed, result: changed }
+                })
+                .await?;
+            if settled.is_some_and(|(_, is_mine)| is_mine) {
+                journal_end(&response, now);
+            }
             if let Some(next) = next_of_session {
                 self.dispatch(&next).await?;
             }

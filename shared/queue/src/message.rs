@@ -293,6 +293,9 @@ pub enum ChannelMessage {
     Connected {
         /// API Gateway's id of the connection.
         connection: String,
+        /// How often it was looked for before.
+        #[serde(default)]
+        looks: u32,
     },
 }
 
@@ -546,7 +549,7 @@ mod tests {
             Message::CatchUp(CatchUpMessage { source: Some("github".into()) }),
             Message::Channel(ChannelMessage::Look { response: "resp_1".into(), looks: 3 }),
             Message::Channel(ChannelMessage::Connection { id: "XfGLwdPqtjMCFsg=".into() }),
-            Message::Channel(ChannelMessage::Connected { connection: "XfGLwdPqtjMCFsg=".into() }),
+            Message::Channel(ChannelMessage::Connected { connection: "XfGLwdPqtjMCFsg=".into(), looks: 1 }),
         ];
         for message in messages {
             let text = message.encode().expect("encode");
