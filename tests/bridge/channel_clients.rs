@@ -22,7 +22,7 @@ async fn client(
 }
 
 /// Answers every turn with `ECHO: ` and what was asked, in pieces of five characters.
-async fn echo(bridge: &Bridge, keys: &Keys) -> JoinHandle<()> {
+pub(crate) async fn echo(bridge: &Bridge, keys: &Keys) -> JoinHandle<()> {
     let mut claw = Socket::connector(bridge, keys).await;
     spawn(async move {
         let mut number = 0;

@@ -10,6 +10,7 @@ mod catch_up;
 mod certificates;
 mod channel;
 mod channel_clients;
+mod channel_compliance;
 mod channel_soak;
 mod connected;
 mod connections;
