@@ -21,7 +21,7 @@ pub(crate) const USER: Rule = Rule { burst: 20, every: Duration::from_millis(100
 /// Agents', whose answers are many frames: 400 at once, 200 a second.
 pub(crate) const AGENT: Rule = Rule { burst: 400, every: Duration::from_millis(5) };
 
-/// How many frames more than allowed are answered before the connection is cut.
+/// How many frames more than allowed are dropped before the connection is cut, and cut again where more were on their way.
 const PATIENCE: u32 = 20;
 
 /// A connection's bucket.
@@ -40,7 +40,7 @@ pub(crate) enum Admission {
     Admitted,
     /// It is too much, and the sender is to be told.
     Warned,
-    /// It is too much, and they have been told.
+    /// It is too much, and they have been told, or are being cut off.
     Dropped,
     /// They go on and on.
     Cut,
@@ -55,8 +55,8 @@ impl Bucket {
             self.refused = self.refused.saturating_add(1);
             return match self.refused {
                 1 => Admission::Warned,
-                refused if refused <= PATIENCE => Admission::Dropped,
-                _ => Admission::Cut,
+                refused if refused % PATIENCE == 0 => Admission::Cut,
+                _ => Admission::Dropped,
             };
         }
         self.full_at = Some(next);
@@ -81,7 +81,7 @@ mod tests {
             assert_eq!(bucket.take(USER, at(0)), Admission::Admitted);
         }
         assert_eq!(bucket.take(USER, at(0)), Admission::Warned);
-        for _ in 1..PATIENCE {
+        for _ in 2..PATIENCE {
             assert_eq!(bucket.take(USER, at(50)), Admission::Dropped);
         }
         assert_eq!(bucket.take(USER, at(99)), Admission::Cut);

@@ -230,7 +230,7 @@ mod tests {
     fn frames_count_once_in_order_and_only_of_the_agent_that_was_asked() {
         let now = Timestamp::from_millis(0);
         let mut response = response("main");
-        let mut heard = |response: &mut ResponseDoc, agent: &str, number, events: &[AgentEvent]| {
+        let heard = |response: &mut ResponseDoc, agent: &str, number, events: &[AgentEvent]| {
             let step = hear(response, agent, number, events, now);
             let word = match step.result {
                 Heard::Next(next) => format!("next {next}"),

@@ -64,8 +64,11 @@ pub struct Channel {
     registry: Registry,
     pace: Pace,
     memory: Arc<Mutex<connections::Memory>>,
-    agents: Arc<tokio::sync::Mutex<Option<(Instant, Vec<String>)>>>,
+    agents: Arc<tokio::sync::Mutex<Option<Known>>>,
 }
+
+/// The agents' names, and when they were read.
+type Known = (Instant, Vec<String>);
 
 impl Channel {
     /// With these clients. `gateway` has the stage's address as its endpoint: `https://API.execute-api.REGION.amazonaws.com/responses`.

@@ -91,13 +91,14 @@ mod tests {
     #[test]
     fn a_conversation_of_the_same_name_is_another_one_for_another_owner_or_agent() {
         let (one, other) = (Owner::Token("aa".into()), Owner::Token("bb".into()));
+        let (long, tasks, group) = (Owner::Token("naa".into()), Owner::Tasks, Owner::Group);
         let named = |agent, owner, name| at_agent(agent, owner, &session(name)).as_str().to_owned();
         let names = [
             named("main", &one, "s"),
             named("main", &other, "s"),
-            named("main", &Owner::Tasks, "s"),
-            named("main", &Owner::Group, "s"),
-            named("mai", &Owner::Token("naa".into()), "s"),
+            named("main", &tasks, "s"),
+            named("main", &group, "s"),
+            named("mai", &long, "s"),
             named("other", &one, "s"),
             named("main", &one, "t"),
         ];

@@ -216,5 +216,5 @@ pub(crate) fn recording(name: &str, session: &str) -> Vec<String> {
     let in_session = |text: String| {
         ["\"sess_1\"", "\"s1\""].iter().fold(text, |text, old| text.replace(old, &format!("\"{session}\"")))
     };
-    answer.into_iter().map(|frame| in_session(frame).replace("resp_", &suffix)).collect()
+    answer.into_iter().map(|frame| in_session(frame.replace("resp_", &suffix))).collect()
 }
