@@ -95,9 +95,12 @@ async fn openais_clients_have_turns_that_are_streamed_and_continued_and_are_told
             );
             let deltas = usize::try_from(line["deltas"].as_u64().expect("a number")).expect("some");
             assert!(deltas > 1, "{line:#}");
-            assert_eq!(line["events"], events(deltas), "{line:#}");
-            let numbers: Vec<usize> = (0..deltas + 8).collect();
+            let mut seen = line["events"].as_array().expect("events").clone();
+            let numbers: Vec<usize> = (0..seen.len()).collect();
             assert_eq!(line["numbers"], json!(numbers));
+            // The connector may not have been known to be there yet.
+            seen.retain(|event| event != "response.queued");
+            assert_eq!(json!(seen), events(deltas), "{line:#}");
         }
         assert_eq!(second["response"]["previous_response_id"], first["response"]["id"]);
         for (line, status, code, param) in [
