@@ -13,8 +13,10 @@ use crate::wire::{Server, reply};
 use bytes::Bytes;
 use clawbridge_access::{AgentRecord, AppKey, AppSecret, Token, TokenRecord};
 use clawbridge_aws::{Environment, sdk_config};
+use clawbridge_channel::{Channel, Pace, Settings as ChannelSettings};
 use clawbridge_channel_function::{ChannelFunction, Settings};
 use clawbridge_clock::Timestamp;
+use clawbridge_queue::{ChannelMessage, Queues};
 use clawbridge_registry::Registry;
 use http::{Method, Request, Response, StatusCode};
 use lambda_runtime::{Context, LambdaEvent};
@@ -130,8 +132,8 @@ struct Stage {
     posted: mpsc::UnboundedReceiver<Posted>,
     counting: Option<Counting>,
     answers: usize,
-    _services: Services,
-    _management: Server,
+    services: Services,
+    management: Server,
 }
 
 /// What an answer came to.
@@ -190,14 +192,29 @@ impl Stage {
             rate: None,
         };
         registry.put_token(&record, now).await.map_err(|error| failed(&error))?;
-        let mut stage =
-            Stage { speech, function, posted, counting, answers: 0, _services: services, _management: management };
+        let mut stage = Stage { speech, function, posted, counting, answers: 0, services, management };
         let mut of_agent = json!({"x-app-key": key.as_str(), "x-app-secret": secret.reveal()});
         if speech == Speech::Numbered {
             of_agent["x-clawbridge-connector"] = json!("bridge.v1");
         }
         stage.event("$connect", AGENT, &json!({"headers": of_agent})).await?;
         let of_user = json!({"authorization": format!("Bearer {}", token.reveal())});
+        if speech == Speech::Bare {
+            // What `worker` does a moment after such a connector has come.
+            let queues = Queues::new(
+                aws_sdk_sqs::Client::new(&config),
+                stage.services.queue_url.clone(),
+                stage.services.queue_url.clone(),
+            );
+            let gateway = aws_sdk_apigatewaymanagement::config::Builder::from(&config)
+                .endpoint_url(stage.management.url())
+                .build();
+            let gateway = aws_sdk_apigatewaymanagement::Client::from_conf(gateway);
+            let of_channel = ChannelSettings { table: "bench-channel".to_owned(), registry, pace: Pace::default() };
+            let channel = Channel::new(aws_sdk_dynamodb::Client::new(&config), queues, gateway, of_channel);
+            let connected = ChannelMessage::Connected { connection: AGENT.to_owned(), looks: 0 };
+            channel.handle(&connected, now).await.map_err(|error| failed(&error))?;
+        }
         stage.event("$connect", USER, &json!({"headers": of_user})).await?;
         if speech == Speech::Numbered {
             let hello = json!({"bridge": 1, "type": "hello", "connector": "bench", "instance": "i", "holds": []});
