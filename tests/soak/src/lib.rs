@@ -212,6 +212,9 @@ pub async fn run(public: &str, private: &str, plan: Plan) -> Result<Figures, Fai
                     had.violations
                         .push(format!("{asked}: {} ended {} ({}), without a cause", user.agent, had.status, had.code));
                 }
+                if had.status.is_empty() {
+                    had.violations.push(format!("{asked}: of {}", user.agent));
+                }
                 figures.count(&had, speech);
                 firsts.extend(had.first_delta);
                 wholes.push(had.took);

@@ -40,8 +40,8 @@ struct Cli {
     /// How many of a hundred agents lose theirs in each round.
     #[arg(long, default_value_t = 30, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     agents_lost: u8,
-    /// Seconds that an answer may take.
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    /// Seconds that an answer may take. Agents that number nothing are given up after 90 s of silence.
+    #[arg(long, default_value_t = 240, value_name = "SECONDS")]
     patience: u64,
     /// From which all is drawn, the order of messages too.
     #[arg(long, default_value_t = 1)]
