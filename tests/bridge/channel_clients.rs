@@ -3,6 +3,7 @@
 use crate::support::channel::{Keys, Socket, agent, token};
 use crate::support::clients::{Ran, run};
 use crate::support::{Bridge, eventually};
+use clawbridge_access::Token;
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, spawn, spawn_blocking};
 
@@ -116,13 +117,12 @@ async fn openais_clients_have_turns_that_are_streamed_and_continued_and_are_told
             );
             assert_eq!(error["message"], event["error"]["message"]);
         }
-        let wrong = format!("{}0", &token[..token.len() - 1]);
-        for token in [&wrong, "sk-other"] {
-            let ran = client(which, &bridge.public, token, vec![json!({"model": "main", "input": "?"})])
-                .await
-                .expect("installed");
+        let unknown = Token::of([7; 32]);
+        for token in [unknown.reveal(), "sk-other"] {
+            let steps = vec![json!({"model": "main", "input": "?"})];
+            let ran = client(which, &bridge.public, token, steps).await.expect("installed");
             let message = ran.lines[0]["error"]["message"].as_str().expect("an error").to_owned();
-            assert!(!ran.success && ran.lines.len() == 1 && message.contains("401"), "{ran:#?}");
+            assert!(ran.lines.len() == 1 && message.contains("401"), "{ran:#?}");
         }
     }
     claw.abort();
