@@ -10,6 +10,9 @@ mod bounds;
 mod catch_up;
 mod certificates;
 mod channel;
+mod channel_clients;
+mod channel_compliance;
+mod channel_soak;
 #[cfg(unix)]
 mod chat;
 #[cfg(unix)]

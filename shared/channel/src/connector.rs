@@ -121,7 +121,9 @@ impl Channel {
     async fn take_over(&self, connection: &str, id: &ResponseId, is_held: bool) -> Result<(), ChannelError> {
         let what = self
             .advance(id, |response, now| {
-                if response.is_over() || !matches!(response.stage, Stage::Sent { .. }) {
+                // One that was sent over this connection was sent after its `hello`, which therefore cannot name it.
+                let is_elsewhere = matches!(&response.stage, Stage::Sent { connection: at, .. } if at != connection);
+                if response.is_over() || !is_elsewhere {
                     return Step::nothing(None);
                 }
                 let moved = Stage::Sent { connection: connection.to_owned(), dialect: Dialect::Bridge, at: now };

@@ -164,9 +164,9 @@ impl Channel {
         };
         let members = self.store.get::<SessionDoc>(&session_key(session)).await?;
         for member in members.iter().flat_map(|found| &found.document.members) {
-            response.hears(member, false);
+            response.hears(member, 0);
         }
-        response.hears(connection, false);
+        response.hears(connection, 0);
         let turn = Turn {
             response: id.clone(),
             session: session.clone(),

@@ -228,6 +228,9 @@ pub(crate) struct Listener {
     /// Somebody is sending it what came before; until they have, nobody else sends it anything.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) catches_up: bool,
+    /// It has what comes before this number: whoever posts next may begin earlier, as the note of what was posted comes after the posts.
+    #[serde(default)]
+    pub(crate) from: u64,
 }
 
 /// How far a turn is on its way to the agent.
@@ -294,9 +297,19 @@ impl ResponseDoc {
         }
     }
 
-    pub(crate) fn hears(&mut self, connection: &str, catches_up: bool) {
-        self.listeners.retain(|listener| listener.connection != connection);
-        self.listeners.push(Listener { connection: connection.to_owned(), catches_up });
+    /// The connection catches up: what came before is sent to it by one alone.
+    pub(crate) fn catches_up(&mut self, connection: &str) {
+        self.listen(Listener { connection: connection.to_owned(), catches_up: true, from: 0 });
+    }
+
+    /// The connection hears what comes from this number on.
+    pub(crate) fn hears(&mut self, connection: &str, from: u64) {
+        self.listen(Listener { connection: connection.to_owned(), catches_up: false, from });
+    }
+
+    fn listen(&mut self, listener: Listener) {
+        self.listeners.retain(|other| other.connection != listener.connection);
+        self.listeners.push(listener);
     }
 }
 

@@ -202,7 +202,8 @@ impl Channel {
     ) -> Result<(), ChannelError> {
         let listeners = response.listeners.iter().filter(|listener| !listener.catches_up);
         let sent = join_all(listeners.map(|listener| async move {
-            for frame in frames {
+            let missing = (first..).zip(frames).filter(|(number, _)| *number >= listener.from);
+            for (_, frame) in missing {
                 match self.gateway.post(&listener.connection, frame).await {
                     Ok(Posted::Sent) => {}
                     Ok(Posted::Gone | Posted::TooSlow) => return Some(listener.connection.clone()),

@@ -196,7 +196,7 @@ impl Channel {
             return Err(not_found("response_id", "response").into());
         }
         self.advance(id, |response, _| {
-            response.hears(connection, true);
+            response.catches_up(connection);
             Step::with(Vec::new(), ())
         })
         .await?;
@@ -207,7 +207,7 @@ impl Channel {
             let Some(mut found) = found else { return Err(not_found("response_id", "response").into()) };
             let to = found.document.machine.next_sequence();
             if next >= to {
-                found.document.hears(connection, false);
+                found.document.hears(connection, next);
                 let expires_at = found.document.expires_at();
                 if self.store.put(&key, &found.document, found.version, expires_at).await? {
                     return Ok(());

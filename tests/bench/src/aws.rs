@@ -133,7 +133,7 @@ async fn provision(client: &mut Client, stack: &Stack) -> Result<String, Failure
 }
 
 /// A global secondary index by `hash` and the number `at`.
-struct Index {
+pub(crate) struct Index {
     name: &'static str,
     hash: &'static str,
     include: &'static [&'static str],
@@ -170,7 +170,8 @@ impl Client {
         self.call("secretsmanager.CreateSecret", &input).await.map(drop)
     }
 
-    async fn create_table(&mut self, name: &str, key: &[&str], indexes: &[Index]) -> Result<(), Failure> {
+    /// Makes a table with these keys and indexes, whose items expire.
+    pub(crate) async fn create_table(&mut self, name: &str, key: &[&str], indexes: &[Index]) -> Result<(), Failure> {
         self.call("DynamoDB_20120810.CreateTable", &table(name, key, indexes)).await?;
         let expiry =
             json!({"TableName": name, "TimeToLiveSpecification": {"Enabled": true, "AttributeName": "expires_at"}});

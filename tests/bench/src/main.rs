@@ -1,10 +1,12 @@
 //! Benchmarks: figures side by side, no verdicts.
 //!
 //! `local` measures the whole bridge as `clawbridge dev` runs it; `lambda` measures the functions' binaries under a Lambda Runtime API;
-//! `tasks` measures what tasks cost `worker`; `tokens` measures connections' tokens and `signatures` verifications, both in this process. Everything is on
+//! `tasks` measures what tasks cost `worker`; `tokens` measures connections' tokens, `channel` what the channel adds to an answer and `signatures`
+//! verifications, in this process. Everything is on
 //! loopback, and bounded in count and in time.
 
 mod aws;
+mod channel;
 mod counting;
 mod environment;
 mod failure;
@@ -68,9 +70,11 @@ enum What {
     Tasks,
     /// Connections' tokens, kept, read and refreshed: time, AWS calls, requests to the provider.
     Tokens,
+    /// What the channel adds to an answer: time, calls of the table, frames, CPU.
+    Channel,
     /// Verifications by scheme and body size.
     Signatures,
-    /// All five.
+    /// All six.
     All,
 }
 
@@ -104,7 +108,7 @@ impl Programs {
 
     /// All of them are looked for before the first is measured: a run takes minutes.
     fn check(&self, what: What) -> Result<(), Failure> {
-        if matches!(what, What::Signatures | What::Tokens) {
+        if matches!(what, What::Signatures | What::Tokens | What::Channel) {
             return Ok(());
         }
         Failure::unless_file(&self.clawbridge, "cargo build --release -p clawbridge", "--clawbridge")?;
@@ -169,13 +173,14 @@ async fn run(cli: &Cli) -> Result<String, Failure> {
         tasks.push(tasks::measure(&programs.clawbridge, worker, plans.tasks).await?);
     }
     let tokens = if wants(What::Tokens) { Some(tokens::measure(plans.tokens).await?) } else { None };
+    let channel = if wants(What::Channel) { Some(channel::measure(plans.channel).await?) } else { None };
     let machine = Machine::this();
     if cli.json {
         return Ok(format!(
             "{}\n",
             json!({
                 "machine": machine, "quick": cli.quick, "signatures": signatures, "local": local, "lambda": lambda, "tasks": tasks,
-                "tokens": tokens,
+                "tokens": tokens, "channel": channel,
             })
         ));
     }
@@ -185,6 +190,7 @@ async fn run(cli: &Cli) -> Result<String, Failure> {
     text.extend(lambda.iter().map(report::lambda));
     text.extend(tasks.iter().map(report::tasks));
     text.extend(tokens.iter().map(report::tokens));
+    text.extend(channel.iter().map(report::channel));
     Ok(text)
 }
 
@@ -194,6 +200,7 @@ struct Plans {
     lambda: lambda::Plan,
     tasks: tasks::Plan,
     tokens: tokens::Plan,
+    channel: channel::Plan,
     signatures: signatures::Plan,
 }
 
@@ -206,6 +213,7 @@ impl Plans {
                 lambda: lambda::Plan { cold_starts: 3, series: 1, webhook: 100, worker: 10, warm_up: 2, counted: 5 },
                 tasks: tasks::Plan { series: 1, batches: 20, warm_up: 2, memory: 3 },
                 tokens: tokens::Plan { warm: 1000, cold: 10, stale: 10, contended: 1 },
+                channel: channel::Plan { answers: 1, deltas: 20 },
                 signatures: signatures::Plan { rounds: 1, round: Duration::from_millis(2) },
             }
         } else {
@@ -221,6 +229,7 @@ impl Plans {
                 },
                 tasks: tasks::Plan { series: 5, batches: 100, warm_up: 20, memory: 30 },
                 tokens: tokens::Plan { warm: 20_000, cold: 100, stale: 100, contended: 10 },
+                channel: channel::Plan { answers: 20, deltas: 50 },
                 signatures: signatures::Plan { rounds: 5, round: Duration::from_millis(20) },
             }
         }

@@ -60,6 +60,11 @@ pub(crate) fn cpu_time(pid: u32) -> Option<CpuTime> {
     })
 }
 
+/// CPU time that this thread has used.
+pub(crate) fn thread_time() -> Option<Duration> {
+    parse_schedstat(&fs::read_to_string("/proc/thread-self/schedstat").ok()?)
+}
+
 fn scheduled(pid: u32) -> Option<Duration> {
     let mut used = Duration::ZERO;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {

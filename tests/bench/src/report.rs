@@ -3,7 +3,7 @@
 use crate::lambda::{BATCH, FunctionFigures};
 use crate::process::{CpuClock, Machine};
 use crate::stub::Acted;
-use crate::{lambda, local, signatures, tasks, tokens};
+use crate::{channel, lambda, local, signatures, tasks, tokens};
 use std::fmt::Write;
 
 /// What stands where nothing could be measured.
@@ -48,6 +48,32 @@ fn millis_of(micros: Option<f64>) -> String {
 /// The line above all tables.
 pub(crate) fn machine(machine: &Machine) -> String {
     format!("{} × {} ({})\n", machine.cpus, machine.cpu, machine.architecture)
+}
+
+/// The channel.
+pub(crate) fn channel(figures: &channel::Figures) -> String {
+    let mut text = format!("\nchannel: the function, answers of {} deltas\n\n", figures.deltas);
+    let head = ["dialect", "added p50 ms", "p99 ms", "frames in", "out", "calls/turn", "calls/delta", "CPU µs/frame"];
+    let mut rows = vec![row(head)];
+    for one in &figures.dialects {
+        rows.push(vec![
+            one.dialect.to_owned(),
+            millis_of(one.added.p50_us),
+            millis_of(one.added.p99_us),
+            number(Some(one.frames_in), 0),
+            number(Some(one.frames_out), 1),
+            number(Some(one.calls_of_turn), 0),
+            number(Some(one.calls_of_delta), 2),
+            number(one.cpu_us, 0),
+        ]);
+    }
+    text.push_str(&table(&rows));
+    for one in &figures.dialects {
+        let calls: Vec<String> = one.calls.iter().map(|(operation, count)| format!("{count} {operation}")).collect();
+        // Writing to a String does not fail.
+        let _written = write!(text, "\n  {}: {}\n", one.dialect, calls.join(", "));
+    }
+    text
 }
 
 /// The bridge on one machine.
