@@ -10,6 +10,7 @@ mod bounds;
 mod catch_up;
 mod certificates;
 mod channel;
+mod channel_limits;
 #[cfg(unix)]
 mod chat;
 #[cfg(unix)]
