@@ -147,7 +147,8 @@ async fn openais_clients_wait_for_an_agent_that_connects_later() {
                 (found["Count"] == 1).then_some(())
             })
             .await;
-            echo(&bridge, &keys).await
+            let claw = echo(&bridge, &keys).await;
+            Some(claw)
         };
         let is_there = crate::support::clients::is_there(which.0, which.1);
         if !is_there {

@@ -146,6 +146,7 @@ fn handlers(bridge: &Bridge) -> (Webhook, Worker) {
         channel_table: "clawbridge-channel".into(),
         channel_endpoint: "http://127.0.0.1:1/responses".into(),
         channel_look: None,
+        channel_age: None,
         registry_table: "clawbridge-registry".into(),
         bridge_url: bridge.private.clone(),
         metrics_namespace: None,

@@ -12,6 +12,7 @@ mod certificates;
 mod channel;
 mod channel_clients;
 mod channel_compliance;
+mod channel_limits;
 mod channel_soak;
 #[cfg(unix)]
 mod chat;

@@ -154,6 +154,7 @@ fn worker(bridge: &Bridge) -> Worker {
         channel_table: "clawbridge-channel".into(),
         channel_endpoint: "http://127.0.0.1:1/responses".into(),
         channel_look: None,
+        channel_age: None,
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),
         metrics_namespace: None,

@@ -293,6 +293,7 @@ async fn an_order_costs_seven_calls_of_tables_and_queue_and_no_order_costs_none(
         channel_table: "clawbridge-channel".into(),
         channel_endpoint: "http://127.0.0.1:1/responses".into(),
         channel_look: None,
+        channel_age: None,
         registry_table: "clawbridge-registry".into(),
         bridge_url: String::new(),
         metrics_namespace: None,

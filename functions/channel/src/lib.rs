@@ -35,6 +35,8 @@ pub struct Settings {
     pub channel_endpoint: String,
     /// `CHANNEL_LOOK_SECONDS`: how often turns are looked after; 15 where it is not set.
     pub look: Option<Duration>,
+    /// How old users' connections get: an hour where it is not set.
+    pub age: Option<Duration>,
 }
 
 /// The function with its clients. Clones share them.
@@ -76,6 +78,7 @@ impl ChannelFunction {
             channel_table: need("CHANNEL_TABLE")?,
             channel_endpoint: need("CHANNEL_ENDPOINT")?,
             look: read("CHANNEL_LOOK_SECONDS").and_then(|text| text.parse().ok()).map(Duration::from_secs),
+            age: None,
         };
         ChannelFunction::new(&Environment::of_this_process(), settings)
     }
@@ -95,7 +98,7 @@ impl ChannelFunction {
         let of_channel = ChannelSettings {
             table: settings.channel_table,
             registry: registry.clone(),
-            pace: settings.look.map_or_else(Pace::default, |look| Pace { look }),
+            pace: Pace::of(settings.look, settings.age),
         };
         let gateway = aws_sdk_apigatewaymanagement::Client::from_conf(gateway);
         Ok(ChannelFunction { channel: Channel::new(tables, queues, gateway, of_channel), registry })

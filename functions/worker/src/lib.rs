@@ -59,6 +59,8 @@ pub struct Settings {
     pub channel_endpoint: String,
     /// `CHANNEL_LOOK_SECONDS`: how often turns of the channel are looked after; 15 where it is not set.
     pub channel_look: Option<Duration>,
+    /// How old users' connections to the channel get: an hour where it is not set.
+    pub channel_age: Option<Duration>,
     /// `BRIDGE_URL`: where `bridge:` addresses of tools lead; empty if nowhere.
     pub bridge_url: String,
     /// `PUBLIC_URL`: where upstreams can reach the bridge, to answer later; else `BRIDGE_URL`.
@@ -158,6 +160,7 @@ impl Worker {
             channel_table: need("CHANNEL_TABLE")?,
             channel_endpoint: need("CHANNEL_ENDPOINT")?,
             channel_look: read("CHANNEL_LOOK_SECONDS").and_then(|text| text.parse().ok()).map(Duration::from_secs),
+            channel_age: None,
             bridge_url: read("BRIDGE_URL").unwrap_or_default(),
             metrics_namespace: read("METRICS_NAMESPACE"),
             public_url: read("PUBLIC_URL").or_else(|| read("BRIDGE_URL")).unwrap_or_default(),
@@ -190,7 +193,7 @@ impl Worker {
             ChannelSettings {
                 table: settings.channel_table,
                 registry: registry.clone(),
-                pace: settings.channel_look.map_or_else(Pace::default, |look| Pace { look }),
+                pace: Pace::of(settings.channel_look, settings.channel_age),
             },
         );
         Ok(Worker {

@@ -164,6 +164,9 @@ pub(crate) struct DevArgs {
     /// Seconds between looks at a turn of the channel: how soon is noticed that an agent is gone without a word, or that a crash left something undone.
     #[arg(long, default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=90))]
     pub(crate) channel_look: u64,
+    /// Seconds after which a user's connection to the channel is ended; an agent's lasts twice as long.
+    #[arg(long, default_value_t = 3600, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) channel_age: u64,
     /// Hand the messages of each connection of the channel to the function in another order, drawn with SEED: API Gateway promises none.
     #[arg(long, value_name = "SEED")]
     pub(crate) channel_shuffle: Option<u64>,

@@ -42,7 +42,7 @@ impl Channel {
         let user = User { token: caller.hash().as_str().to_owned(), name: caller.name().to_owned(), scopes };
         self.open_connection(connection, Role::User(user), now).await?;
         let message = Message::Channel(ChannelMessage::Connection { id: connection.to_owned() });
-        Ok(self.queues.send(&message, NEXT_LOOK).await?)
+        Ok(self.queues.send(&message, NEXT_LOOK.min(self.pace.age)).await?)
     }
 
     /// An agent's connector has connected. `is_ours`: it says that it speaks `bridge.v1`, and will say `hello`.

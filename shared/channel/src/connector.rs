@@ -11,11 +11,6 @@ use clawbridge_responses::dialects::bridge::{self, FromConnector, Holds, ToConne
 use clawbridge_responses::dialects::{Decoded, Dialect, MAX_FRAME_BYTES, decode, encode_request};
 use clawbridge_responses::machine::Applied;
 use clawbridge_responses::{AgentEvent, ResponseId};
-use std::time::Duration;
-
-/// How long a connection lasts (API Gateway: two hours), and when a connector of ours is asked to make another.
-const CONNECTION_TIME: Duration = Duration::from_secs(2 * 3600);
-const DRAIN_AFTER: Duration = Duration::from_secs(105 * 60);
 
 /// How often each side says that it is there. A connection without a message for ten minutes is cut.
 const BEAT_SECONDS: u32 = 60;
@@ -97,7 +92,7 @@ impl Channel {
             instance: Some(instance),
         };
         self.go_live(agent, live).await?;
-        let until = opened_at.plus(CONNECTION_TIME);
+        let until = opened_at.plus(self.pace.agent_connection());
         let welcome = ToConnector::Welcome {
             until,
             beat_seconds: BEAT_SECONDS,
@@ -195,10 +190,10 @@ impl Channel {
 
     /// A connection that will be cut soon is to be replaced.
     async fn drain(&self, connection: &str, opened_at: Timestamp) -> Result<(), ChannelError> {
-        if opened_at.until(Timestamp::now()) < DRAIN_AFTER {
+        if opened_at.until(Timestamp::now()) < self.pace.drain() {
             return Ok(());
         }
-        self.tell(connection, &ToConnector::Drain { before: opened_at.plus(CONNECTION_TIME) }).await
+        self.tell(connection, &ToConnector::Drain { before: opened_at.plus(self.pace.agent_connection()) }).await
     }
 }
 

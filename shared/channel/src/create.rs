@@ -49,7 +49,7 @@ impl Channel {
             Entrance::Refused(admission) => return Ok(self.flooded(connection, admission, text.len()).await?),
             Entrance::Unknown => return Ok(()),
         };
-        Channel::check_age(&document, now)?;
+        self.check_age(&document, now)?;
         if let Some(first) = document.line.first() {
             // Its last event is posted before its end is settled: who answers at once must find it settled.
             self.settle(first).await?;

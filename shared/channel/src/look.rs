@@ -13,7 +13,7 @@ use clawbridge_queue::{ChannelMessage, Message};
 use clawbridge_responses::ResponseId;
 use clawbridge_responses::dialects::Dialect;
 use clawbridge_responses::frames::ErrorFrame;
-use clawbridge_responses::session::{MAX_CONNECTION_AGE, is_too_old};
+use clawbridge_responses::session::MAX_CONNECTION_AGE;
 use std::time::Duration;
 
 /// For how long a turn that no task looks after waits for its agent.
@@ -33,15 +33,34 @@ const MAX_LOOKS_FOR_AGENT: u32 = 10;
 pub struct Pace {
     /// Between two looks at a turn at first; later they are further apart, up to ten times as far.
     pub look: Duration,
+    /// How old a connection of a user gets. One of an agent lasts twice as long (API Gateway: two hours).
+    pub age: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { look: Duration::from_secs(15) }
+        Pace { look: Duration::from_secs(15), age: MAX_CONNECTION_AGE }
     }
 }
 
 impl Pace {
+    /// With what is set; the default for what is not.
+    #[must_use]
+    pub fn of(look: Option<Duration>, age: Option<Duration>) -> Pace {
+        let default = Pace::default();
+        Pace { look: look.unwrap_or(default.look), age: age.unwrap_or(default.age) }
+    }
+
+    /// How long a connection of an agent lasts.
+    pub(crate) fn agent_connection(self) -> Duration {
+        self.age.saturating_mul(2)
+    }
+
+    /// When a connector of ours is asked to make another connection: an hour and three quarters after it has made this one.
+    pub(crate) fn drain(self) -> Duration {
+        self.age.saturating_mul(7) / 4
+    }
+
     pub(crate) fn look(self, looks: u32) -> Duration {
         // A turn under way is looked at each time; one that waits for hours need not be.
         self.look.saturating_mul(1 + looks.saturating_sub(8).min(9))
@@ -180,10 +199,10 @@ impl Channel {
         if !self.gateway.is_there(id).await? {
             return Ok(());
         }
-        if !is_too_old(opened_at, now) {
-            return again(now.until(opened_at.plus(MAX_CONNECTION_AGE))).await;
+        if opened_at.until(now) < self.pace.age {
+            return again(now.until(opened_at.plus(self.pace.age))).await;
         }
-        let is_last = opened_at.until(now) >= MAX_CONNECTION_AGE + LAST_ANSWER;
+        let is_last = opened_at.until(now) >= self.pace.age + LAST_ANSWER;
         if !found.document.line.is_empty() && !is_last {
             return again(self.pace.look).await;
         }
@@ -239,8 +258,14 @@ mod tests {
 
     #[test]
     fn looks_are_further_apart_the_longer_a_turn_waits() {
-        let pace = Pace { look: Duration::from_secs(15) };
+        let pace = Pace::default();
         let seconds: Vec<u64> = [0, 8, 9, 12, 17, 1000].map(|looks| pace.look(looks).as_secs()).to_vec();
         assert_eq!(seconds, [15, 15, 30, 75, 150, 150]);
+    }
+
+    #[test]
+    fn connections_are_as_old_as_api_gateway_and_open_responses_let_them_get() {
+        let minutes = [Pace::default().age, Pace::default().drain(), Pace::default().agent_connection()];
+        assert_eq!(minutes.map(|time| time.as_secs() / 60), [60, 105, 120]);
     }
 }

@@ -13,7 +13,7 @@ use crate::store::{Change, pause};
 use clawbridge_clock::Timestamp;
 use clawbridge_journal::Entry;
 use clawbridge_responses::frames::{self, Code, ErrorFrame};
-use clawbridge_responses::session::{Continues, is_too_old};
+use clawbridge_responses::session::Continues;
 use clawbridge_responses::{MAX_DEPTH, ResponseId, SessionId};
 use serde_json::{Value, json};
 
@@ -355,8 +355,11 @@ impl Channel {
     }
 
     /// Whether the connection is as old as connections get.
-    pub(crate) fn check_age(document: &ConnectionDoc, now: Timestamp) -> Result<(), ErrorFrame> {
-        if is_too_old(document.opened_at, now) { Err(ErrorFrame::connection_limit_reached()) } else { Ok(()) }
+    pub(crate) fn check_age(&self, document: &ConnectionDoc, now: Timestamp) -> Result<(), ErrorFrame> {
+        if document.opened_at.until(now) < self.pace.age {
+            return Ok(());
+        }
+        Err(ErrorFrame::connection_limit_reached())
     }
 }
 

@@ -8,13 +8,18 @@ use clawbridge_registry::Registry;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// How long a frame is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The largest frame that API Gateway takes, bytes; a message may have four.
+const FRAME: usize = 32 * 1024;
 
 /// An agent's app key and app secret.
 #[derive(Clone, Debug)]
@@ -62,13 +67,17 @@ pub(crate) struct Socket {
 impl Socket {
     /// Connects with these headers; the status where that is refused.
     pub(crate) async fn connect(bridge: &Bridge, headers: &[(&str, &str)]) -> Result<Socket, u16> {
+        let stream = TcpStream::connect(bridge.public.trim_start_matches("http://")).await.expect("a connection");
+        Socket::over(stream, bridge, headers).await
+    }
+
+    async fn over(stream: TcpStream, bridge: &Bridge, headers: &[(&str, &str)]) -> Result<Socket, u16> {
         let url = format!("{}/responses", bridge.public.replacen("http", "ws", 1));
         let mut request = url.into_client_request().expect("a request");
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().expect("a name");
             request.headers_mut().insert(name, value.parse().expect("a value"));
         }
-        let stream = TcpStream::connect(bridge.public.trim_start_matches("http://")).await.expect("a connection");
         match tokio_tungstenite::client_async(request, stream).await {
             Ok((stream, _)) => Ok(Socket { stream }),
             Err(Error::Http(response)) => Err(response.status().as_u16()),
@@ -79,6 +88,16 @@ impl Socket {
     pub(crate) async fn user(bridge: &Bridge, token: &str) -> Socket {
         let bearer = format!("Bearer {token}");
         Socket::connect(bridge, &[("authorization", &bearer)]).await.expect("let in")
+    }
+
+    /// A user for whom the operating system receives next to nothing while they do not read.
+    pub(crate) async fn narrow_user(bridge: &Bridge, token: &str) -> Socket {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        let address = bridge.public.trim_start_matches("http://").parse().expect("an address");
+        let stream = socket.connect(address).await.expect("a connection");
+        let bearer = format!("Bearer {token}");
+        Socket::over(stream, bridge, &[("authorization", &bearer)]).await.expect("let in")
     }
 
     /// A connector that says nothing of its own.
@@ -106,7 +125,20 @@ impl Socket {
     }
 
     pub(crate) async fn text(&mut self, text: &str) {
-        self.stream.send(Message::text(text)).await.expect("sent");
+        assert!(self.pieces(text).await, "the other side has gone");
+    }
+
+    /// Sends a text in frames as small as API Gateway wants them. False: the other side had stopped to read.
+    pub(crate) async fn pieces(&mut self, text: &str) -> bool {
+        let chunks: Vec<&[u8]> = text.as_bytes().chunks(FRAME).collect();
+        for (number, chunk) in chunks.iter().enumerate() {
+            let code = OpCode::Data(if number == 0 { Data::Text } else { Data::Continue });
+            let frame = Frame::message(chunk.to_vec(), code, number + 1 == chunks.len());
+            if !self.try_send(Message::Frame(frame)).await {
+                return false;
+            }
+        }
+        true
     }
 
     /// Sends what the other side may have stopped to read.

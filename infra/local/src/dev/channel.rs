@@ -41,6 +41,7 @@ pub(crate) fn serve(
         channel_table: stack.channel_table.clone(),
         channel_endpoint: endpoint(stack),
         look: Some(Duration::from_secs(args.channel_look)),
+        age: Some(Duration::from_secs(args.channel_age)),
     };
     let channel = ChannelFunction::new(environment, settings).map_err(|error| failed(error.to_string()))?;
     let function = Function::new(functions::channel(channel), TIMEOUT);

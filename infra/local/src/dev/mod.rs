@@ -127,6 +127,7 @@ pub(crate) async fn run(global: &Global, args: &DevArgs) -> Result<(), Failure> 
         channel_table: stack.channel_table.clone(),
         channel_endpoint: channel::endpoint(&stack),
         channel_look: Some(Duration::from_secs(args.channel_look)),
+        channel_age: Some(Duration::from_secs(args.channel_age)),
         bridge_url: stack.endpoint_url.clone().unwrap_or_default(),
         metrics_namespace: None,
         public_url: stack.told_url.clone().or_else(|| stack.public_url.clone()).unwrap_or_default(),
