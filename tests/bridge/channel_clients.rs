@@ -157,6 +157,7 @@ async fn openais_clients_wait_for_an_agent_that_connects_later() {
             continue;
         }
         let (ran, claw) = tokio::join!(asking, agent_comes);
+        let claw = claw.expect("it came");
         let ran = ran.expect("installed");
         let line = ran.lines.first().unwrap_or_else(|| panic!("{ran:#?}"));
         assert_eq!(

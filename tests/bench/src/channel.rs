@@ -172,6 +172,7 @@ impl Stage {
             channel_table: "bench-channel".to_owned(),
             channel_endpoint: management.url(),
             look: None,
+            age: None,
         };
         let function =
             ChannelFunction::new(&Environment::local(&endpoint), settings).map_err(|error| failed(&error))?;
