@@ -1,5 +1,5 @@
 #!/bin/sh
-# A real OpenClaw gateway with a model's stub behind it, and the connector between it and a bridge: see README.md.
+# A real OpenClaw gateway with a model's stub behind it, the connector, the bridge, and a user: see README.md.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -36,9 +36,17 @@ first_line() {
 }
 
 node "$here/model.mjs" >"$state/model" & pids="$pids $!"
-node "$here/bridge.mjs" "$work/node_modules/ws" >"$state/bridge" & bridge=$!; pids="$pids $bridge"
+printf '\n' >"$state/bridge.toml"
+"$clawbridge" dev --json --port 0 --state "$state/bridge" --config "$state/bridge.toml" >"$state/bridge.log" & pids="$pids $!"
 model=$(first_line "$state/model")
-channel=$(first_line "$state/bridge")
+# What a program says in JSON under this name.
+field() { grep -o "\"$1\": *\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4; }
+channel=$(first_line "$state/bridge.log" | field channel_url)
+bridge=$(first_line "$state/bridge.log" | field endpoint_url)
+"$clawbridge" agent add main --json --local "$bridge" >"$state/agent"
+token=$("$clawbridge" token create --name user --scope agent:main --json --local "$bridge" | field token)
+node "$here/user.mjs" "$work/node_modules/ws" "$channel" "$token" >"$state/user" & user=$!; pids="$pids $user"
+relay=$(first_line "$state/user")
 gateway=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close() })')
 
 cat >"$state/openclaw.json" <<CONFIG
@@ -68,18 +76,19 @@ HOME=$state/home OPENCLAW_STATE_DIR=$state/openclaw OPENCLAW_CONFIG_PATH=$state/
     node "$work/node_modules/openclaw/openclaw.mjs" gateway run --port "$gateway" >"$state/gateway.log" 2>&1 & pids="$pids $!"
 
 # The connector is there first, and waits for the gateway.
-CLAWBRIDGE_APP_SECRET=oas_test OPENCLAW_GATEWAY_TOKEN=gateway-token-0123456789abcdef \
-    "$clawbridge" connect --url "ws://127.0.0.1:$channel/responses" --app-key oak_test \
+CLAWBRIDGE_APP_SECRET=$(field secret <"$state/agent") OPENCLAW_GATEWAY_TOKEN=gateway-token-0123456789abcdef \
+    "$clawbridge" connect --url "ws://127.0.0.1:$relay/responses" --app-key "$(field key <"$state/agent")" \
     --gateway-url "http://127.0.0.1:$gateway" --gateway-wait 120 --model openclaw --debug >"$state/connector.log" & connector=$!
 pids="$pids $connector"
 
-(sleep "${OPENCLAW_TEST_SECONDS:-180}"; kill "$bridge" 2>/dev/null) & pids="$pids $!"
-if wait "$bridge"; then
+(sleep "${OPENCLAW_TEST_SECONDS:-180}"; kill "$user" 2>/dev/null) & pids="$pids $!"
+if wait "$user"; then
     # Nothing is under way any more: it leaves at once.
     kill "$connector"
     wait "$connector" && echo "the connector ended with 0" >&2
     exit 0
 fi
 echo "--- the connector"; tail -n 40 "$state/connector.log"
+echo "--- the bridge"; tail -n 40 "$state/bridge.log"
 echo "--- the gateway"; tail -n 40 "$state/gateway.log"
 exit 1
