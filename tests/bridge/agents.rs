@@ -226,26 +226,36 @@ async fn nobody_waits_longer_than_was_said_and_the_reason_is_true() {
 
 #[tokio::test]
 async fn an_agent_that_drops_in_the_middle_of_an_answer_fails_the_task_and_a_person_can_ask_again() {
-    let options = Options { config: Some(config("", "")), args: ["--channel-look", "1"].map(str::to_owned).to_vec() };
-    let bridge = Bridge::start_with(options).await;
-    bridge.add_source("shop", "openclaw", SECRET);
-    let keys = add(&bridge, "main");
-    let mut agent = Agent::connect(&bridge, &keys).await;
-    order(&bridge, "o-1").await;
-    let turn = agent.receive("turn").await;
-    agent.say(&turn["response"], 0, json!([{"event": "began"}, {"event": "text", "text": "I am about"}])).await;
-    drop(agent);
-    // Another process of the agent knows nothing of it.
-    let text = |name: &str| keys[name].as_str().expect("a text").to_owned();
-    let mut other = Agent::try_connect(&bridge, &text("key"), &text("secret")).await.expect("admitted");
-    other.send(&json!({"type": "hello", "connector": "test", "instance": "two", "holds": []})).await;
-    let failed = task_in(&bridge, &["failed"]).await;
-    assert_eq!(failed["error"]["code"], "AGENT_FAILED", "{failed}");
-    assert_eq!(failed["error"]["evidence"], "I am about", "{failed}");
-    ok(bridge.run(&["tasks", "retry", failed["id"].as_str().expect("an id")]));
-    let again = other.answer("Done this time.").await;
-    assert_ne!(again["response"], turn["response"]);
-    assert_eq!(task_in(&bridge, &["succeeded"]).await["result"]["text"], "Done this time.");
+    // The first connection's end is told before the second one comes, or when that one has taken its place.
+    for is_told_late in [false, true] {
+        let args = ["--channel-look", "1"].map(str::to_owned).to_vec();
+        let bridge = Bridge::start_with(Options { config: Some(config("", "")), args }).await;
+        bridge.add_source("shop", "openclaw", SECRET);
+        let keys = add(&bridge, "main");
+        let mut agent = Agent::connect(&bridge, &keys).await;
+        order(&bridge, "o-1").await;
+        let turn = agent.receive("turn").await;
+        agent.say(&turn["response"], 0, json!([{"event": "began"}, {"event": "text", "text": "I am about"}])).await;
+        let mut first = Some(agent);
+        if !is_told_late {
+            first = None;
+            bridge.lines("channel.closed", 1).await;
+        }
+        // Another process of the agent knows nothing of it.
+        let text = |name: &str| keys[name].as_str().expect("a text").to_owned();
+        let mut other = Agent::try_connect(&bridge, &text("key"), &text("secret")).await.expect("admitted");
+        other.send(&json!({"type": "hello", "connector": "test", "instance": "two", "holds": []})).await;
+        other.receive("welcome").await;
+        drop(first);
+        bridge.lines("channel.closed", 1).await;
+        let failed = task_in(&bridge, &["failed"]).await;
+        assert_eq!(failed["error"]["code"], "AGENT_FAILED", "{failed}");
+        assert_eq!(failed["error"]["evidence"], "I am about", "{failed}");
+        ok(bridge.run(&["tasks", "retry", failed["id"].as_str().expect("an id")]));
+        let again = other.answer("Done this time.").await;
+        assert_ne!(again["response"], turn["response"]);
+        assert_eq!(task_in(&bridge, &["succeeded"]).await["result"]["text"], "Done this time.");
+    }
 }
 
 #[tokio::test]
