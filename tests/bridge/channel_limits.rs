@@ -191,16 +191,14 @@ async fn a_connector_whose_connection_is_old_is_asked_for_another_and_its_answer
     old.say(&begun, 1, json!([{"event": "text", "text": "b"}])).await;
     let beat = json!({"bridge": 1, "type": "beat"});
     let mut beats = tokio::time::interval(Duration::from_millis(100));
-    let drain = 'beating: loop {
+    let drain = loop {
         beats.tick().await;
         old.send(&beat).await;
-        loop {
-            let frame = old.next().await;
-            match frame["type"].as_str() {
-                Some("drain") => break 'beating frame,
-                Some("beat") => break,
-                _ => panic!("{frame}"),
-            }
+        let frame = old.next().await;
+        match frame["type"].as_str() {
+            Some("drain") => break frame,
+            Some("beat") => {}
+            _ => panic!("{frame}"),
         }
     };
     assert!(drain["before"].is_string() || drain["before"].is_number(), "{drain}");
