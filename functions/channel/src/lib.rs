@@ -10,7 +10,7 @@ pub use event::{Answer, Event};
 
 use clawbridge_access::{Wish, admit, admit_agent};
 use clawbridge_aws::{AwsError, Environment, sdk_config};
-use clawbridge_channel::{Channel, ChannelError, Pace, Settings as ChannelSettings};
+use clawbridge_channel::{Channel, ChannelError, Pace, Settings as ChannelSettings, management_client};
 use clawbridge_clock::Timestamp;
 use clawbridge_journal::Entry;
 use clawbridge_queue::Queues;
@@ -92,15 +92,12 @@ impl ChannelFunction {
         let tables = aws_sdk_dynamodb::Client::new(&config);
         let registry = Registry::new(tables.clone(), settings.registry_table);
         let queues = Queues::new(aws_sdk_sqs::Client::new(&config), settings.queue_url, settings.interactive_queue_url);
-        let gateway = aws_sdk_apigatewaymanagement::config::Builder::from(&config)
-            .endpoint_url(settings.channel_endpoint)
-            .build();
+        let gateway = management_client(&config, settings.channel_endpoint);
         let of_channel = ChannelSettings {
             table: settings.channel_table,
             registry: registry.clone(),
             pace: Pace::of(settings.look, settings.age),
         };
-        let gateway = aws_sdk_apigatewaymanagement::Client::from_conf(gateway);
         Ok(ChannelFunction { channel: Channel::new(tables, queues, gateway, of_channel), registry })
     }
 

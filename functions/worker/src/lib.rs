@@ -183,13 +183,11 @@ impl Worker {
         let secrets = aws_sdk_secretsmanager::Client::new(&config);
         let registry = Registry::new(tables.clone(), settings.registry_table.clone());
         let queues = Queues::new(aws_sdk_sqs::Client::new(&config), settings.queue_url, settings.interactive_queue_url);
-        let gateway = aws_sdk_apigatewaymanagement::config::Builder::from(&config)
-            .endpoint_url(settings.channel_endpoint)
-            .build();
+        let gateway = clawbridge_channel::management_client(&config, settings.channel_endpoint);
         let channel = Channel::new(
             tables.clone(),
             queues.clone(),
-            aws_sdk_apigatewaymanagement::Client::from_conf(gateway),
+            gateway,
             ChannelSettings {
                 table: settings.channel_table,
                 registry: registry.clone(),

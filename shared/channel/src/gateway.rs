@@ -2,8 +2,11 @@
 
 use crate::public::ChannelError;
 use aws_sdk_apigatewaymanagement::Client;
+use aws_sdk_apigatewaymanagement::config::Builder;
+use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;
 use aws_sdk_apigatewaymanagement::error::SdkError;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
+use aws_types::SdkConfig;
 use clawbridge_aws::explain;
 use std::time::Duration;
 
@@ -19,6 +22,14 @@ pub(crate) enum Posted {
     Gone,
     /// The connection does not read; it was closed.
     TooSlow,
+}
+
+/// A client of the management API at `endpoint`, the stage's address. It tries nothing again by itself: a post whose answer was lost may have
+/// arrived, and the same event would arrive twice. Who was not surely sent something is cut off instead, and resumes.
+#[must_use]
+pub fn management_client(config: &SdkConfig, endpoint: String) -> Client {
+    let config = Builder::from(config).endpoint_url(endpoint).retry_config(RetryConfig::disabled());
+    Client::from_conf(config.build())
 }
 
 /// The management API of the stage.

@@ -30,6 +30,7 @@ mod store;
 mod turns;
 mod user;
 
+pub use gateway::management_client;
 pub use look::Pace;
 pub use public::{AgentState, Asked, ChannelError, Ended, Prompt, TaskRef};
 
