@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clawbridge_local_aws::clock::{Clock, ManualClock};
@@ -48,6 +48,19 @@ impl Answer {
     }
 }
 
+/// A process that another test starts has the lock too, from its fork to its exec: for that moment the state seems to be in use.
+async fn opened(state: &State, clock: &ManualClock) -> LocalAws {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match LocalAws::open_with_clock(state.clone(), Clock::Manual(clock.clone())) {
+            Err(error) if error.code() == "STATE_IN_USE" && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            done => return done.expect("the state opens"),
+        }
+    }
+}
+
 impl Stack {
     pub(crate) async fn start() -> Self {
         Self::start_on(State::Ephemeral).await
@@ -55,7 +68,7 @@ impl Stack {
 
     pub(crate) async fn start_on(state: State) -> Self {
         let clock = ManualClock::new(START);
-        let aws = LocalAws::open_with_clock(state, Clock::Manual(clock.clone())).expect("the state opens");
+        let aws = opened(&state, &clock).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
